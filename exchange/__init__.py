@@ -1,0 +1,1 @@
+"""The exchange: envelopes, policy, the node, the desk."""

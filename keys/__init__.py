@@ -1,0 +1,1 @@
+"""Keys and trust: suites, signed documents, the trust core, the keystore. Imports nothing from `exchange`."""
