@@ -104,3 +104,25 @@ class Payload(_message.Message):
     header: bytes
     items: _containers.RepeatedScalarFieldContainer[bytes]
     def __init__(self, header: _Optional[bytes] = ..., items: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class Pruned(_message.Message):
+    __slots__ = ("suite", "key", "header", "commitment", "items_root", "wraps_digest", "ciphertext_digest", "ciphertext_length", "signature")
+    SUITE_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    HEADER_FIELD_NUMBER: _ClassVar[int]
+    COMMITMENT_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_ROOT_FIELD_NUMBER: _ClassVar[int]
+    WRAPS_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    CIPHERTEXT_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    CIPHERTEXT_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    suite: int
+    key: bytes
+    header: bytes
+    commitment: bytes
+    items_root: bytes
+    wraps_digest: bytes
+    ciphertext_digest: bytes
+    ciphertext_length: int
+    signature: bytes
+    def __init__(self, suite: _Optional[int] = ..., key: _Optional[bytes] = ..., header: _Optional[bytes] = ..., commitment: _Optional[bytes] = ..., items_root: _Optional[bytes] = ..., wraps_digest: _Optional[bytes] = ..., ciphertext_digest: _Optional[bytes] = ..., ciphertext_length: _Optional[int] = ..., signature: _Optional[bytes] = ...) -> None: ...

@@ -1,0 +1,320 @@
+"""Envelopes: seal, parse, verify, open (docs/PROTOCOL.md section 5). No I/O, no policy: bytes and keys in, bytes out.
+
+Nonces and keys are drawn inside `seal` and are never a parameter. Nothing secret is used on bytes whose signature
+has not been checked: `open_envelope` takes a `Checked`, which only `check` makes.
+"""
+
+import hmac
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from exchange.errors import EnvelopeError
+from exchange.merkle import root_of
+from exchange.v1 import envelope_pb2 as pb
+from google.protobuf.message import DecodeError
+from keys import suite
+from keys.encoding import canonical_bytes, digest, le64, leaf_digest, pae, parse_canonical
+from keys.errors import NotCanonicalError, OpenError
+
+MAX_ENVELOPE_BYTES: Final = 1_000_000
+MAX_ITEMS: Final = 1024
+MAX_AUDIENCE: Final = 512
+MAX_HEADER_BYTES: Final = 64 * 1024
+MIN_PADDED: Final = 4096
+TAG_BYTES: Final = 16
+CONTEXT: Final = "tocsin/1/envelope"
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """The outside of an envelope, unverified. `id` is its identity and log leaf, 32 bytes."""
+
+    data: bytes
+    outer: pb.Envelope
+    id: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """An envelope whose signature holds under the key its header names; the header may be used now."""
+
+    parsed: Parsed
+    header: pb.Header
+
+    @property
+    def id(self) -> bytes:
+        """Its identity, 32 bytes."""
+        return self.parsed.id
+
+
+def padme(length: int) -> int:
+    """Padmé: the bucket of a length; at most 12 % more, and only O(log log length) bits of it leak.
+
+    Source: docs/PROTOCOL.md section 5.5; Nikitin et al., PETS 2019.
+    """
+    if length < 2:
+        return length
+    exponent = length.bit_length() - 1
+    low_bits = exponent - exponent.bit_length()
+    mask = (1 << low_bits) - 1
+    return (length + mask) & ~mask
+
+
+def padded_length(content: int) -> int:
+    """Length of the padded content, bytes, from the payload's."""
+    return max(MIN_PADDED, padme(8 + content))
+
+
+def courier_id(key: bytes) -> bytes:
+    """Id of a courier key, 16 bytes."""
+    return digest(pae("tocsin/1/courier", key))[:16]
+
+
+def envelope_id(outer: pb.Envelope) -> bytes:
+    """The identity: H(0x00 | entry), where the entry commits to every part but the signature."""
+    entry = pae(
+        CONTEXT,
+        outer.header,
+        outer.commitment,
+        outer.items_root,
+        digest(pae("tocsin/1/wraps", *outer.wraps.wrap)),
+        digest(outer.ciphertext),
+        len(outer.ciphertext),
+    )
+    return leaf_digest(entry)
+
+
+def wrap_info(header_digest: bytes, desk: str, card: bytes) -> bytes:
+    """HPKE info of one wrap: binds it to the header, hence sender and audience, and to its reader."""
+    return pae("tocsin/1/wrap", suite.DESK_SUITE, header_digest, desk, card)
+
+
+def seal(
+    items: Sequence[bytes],
+    draft: pb.Header,
+    *,
+    key: suite.SigningKey,
+    cards: Mapping[str, bytes],
+    courier: bytes | None = None,
+) -> Parsed:
+    """Sign and encrypt a batch of items for the audience of a header.
+
+    Args:
+        items: 1 to MAX_ITEMS encoded Items.
+        draft: The header but for suite, key, courier, random and padded_length, which are filled in on a copy.
+        key: The sender's signing key.
+        cards: X-Wing public key of each reader whose `card` in the draft is not empty.
+        courier: 32-byte courier key to mix in.
+
+    Raises:
+        EnvelopeError: No items, too many, or more than MAX_ENVELOPE_BYTES in all.
+    """
+    if not 1 <= len(items) <= MAX_ITEMS:
+        raise EnvelopeError(f"{len(items)} items; an envelope has 1 to {MAX_ITEMS}")
+    size = sum(_field_size(len(item)) for item in items) + _field_size(32)
+    header = pb.Header()
+    header.CopyFrom(draft)
+    header.suite = key.suite
+    header.key = suite.key_id(key.suite, "desk", key.public)
+    header.courier = courier_id(courier) if courier else b""
+    header.random = os.urandom(16)
+    header.padded_length = padded_length(size)
+    header_bytes = canonical_bytes(header)
+    header_digest = digest(header_bytes)
+    secret = os.urandom(32)
+    prk = suite.hkdf_extract(courier or bytes(32), secret)
+    root = items_root(prk, header_digest, items)
+    content_key, commitment = content_keys(prk, header_digest, root)
+    payload = pb.Payload(header=header_digest, items=items).SerializeToString()
+    padded = le64(len(payload)) + payload + bytes(header.padded_length - 8 - len(payload))
+    wraps = [
+        suite.wrap(cards[reader.desk], info=wrap_info(header_digest, reader.desk, reader.card), secret=secret)
+        for reader in header.audience
+        if reader.card
+    ]
+    outer = pb.Envelope(
+        suite=header.suite,
+        key=header.key,
+        header=header_bytes,
+        commitment=commitment,
+        items_root=root,
+        wraps=pb.Wraps(wrap=wraps),
+        ciphertext=suite.aead_seal(content_key, padded, header_bytes),
+    )
+    identity = envelope_id(outer)
+    outer.signature = key.sign(pae(CONTEXT, identity), ctx=CONTEXT)
+    data = canonical_bytes(outer)
+    if len(data) > MAX_ENVELOPE_BYTES:
+        raise EnvelopeError(f"envelope of {len(data)} bytes; at most {MAX_ENVELOPE_BYTES}: put fewer items in it")
+    return Parsed(data, outer, identity)
+
+
+def items_root(prk: bytes, header_digest: bytes, items: Sequence[bytes]) -> bytes:
+    """RFC 6962 root over the salted items: one item can be shown and proved without the others."""
+    return root_of([item_leaf(salt, item) for salt, item in zip(salts(prk, header_digest, len(items)), items, strict=True)])
+
+
+def item_leaf(salt: bytes, item: bytes) -> bytes:
+    """Leaf of one item."""
+    return leaf_digest(pae("tocsin/1/item", salt, item))
+
+
+def salts(prk: bytes, header_digest: bytes, count: int) -> list[bytes]:
+    """One 16-byte salt per item; without its salt an item cannot be guessed from its leaf."""
+    seed = suite.hkdf_expand(prk, pae("tocsin/1/items", header_digest), 32)
+    stream = suite.shake256(seed, 16 * count)
+    return [stream[16 * i : 16 * i + 16] for i in range(count)]
+
+
+def content_keys(prk: bytes, header_digest: bytes, root: bytes) -> tuple[bytes, bytes]:
+    """(K, kc): content key and key commitment, 32 bytes each. Bound to the text by its root."""
+    both = suite.hkdf_expand(prk, pae("tocsin/1/content", header_digest, root), 64)
+    return both[:32], both[32:]
+
+
+def parse(data: bytes) -> Parsed:
+    """Read the outside: lengths first, then exact shape. No signature is checked, no key is touched.
+
+    Raises:
+        EnvelopeError: Any length or shape that no honest sender makes.
+    """
+    if len(data) > MAX_ENVELOPE_BYTES:
+        raise EnvelopeError(f"envelope of {len(data)} bytes; at most {MAX_ENVELOPE_BYTES}")
+    try:
+        outer = parse_canonical(pb.Envelope, data)
+    except NotCanonicalError as error:
+        raise EnvelopeError(str(error)) from None
+    known = suite.suite(outer.suite)
+    if known.wrap_size is None:
+        raise EnvelopeError(f"suite {outer.suite} does not seal envelopes")
+    wraps = outer.wraps.wrap
+    for what, actual, wanted in (
+        ("key", len(outer.key), 32),
+        ("commitment", len(outer.commitment), 32),
+        ("items root", len(outer.items_root), 32),
+        ("signature", len(outer.signature), known.signature_size),
+    ):
+        if actual != wanted:
+            raise EnvelopeError(f"{what} of {actual} bytes; exactly {wanted}")
+    if not 0 < len(outer.header) <= MAX_HEADER_BYTES:
+        raise EnvelopeError(f"header of {len(outer.header)} bytes; 1 to {MAX_HEADER_BYTES}")
+    if len(wraps) > MAX_AUDIENCE or any(len(wrap) != known.wrap_size for wrap in wraps):
+        raise EnvelopeError(f"wraps are at most {MAX_AUDIENCE}, of exactly {known.wrap_size} bytes")
+    content = len(outer.ciphertext) - TAG_BYTES
+    if content < MIN_PADDED or padme(content) != content:
+        raise EnvelopeError(f"ciphertext of {len(outer.ciphertext)} bytes is in no size bucket")
+    return Parsed(data, outer, envelope_id(outer))
+
+
+def check(parsed: Parsed, public: bytes) -> Checked:
+    """Verify the signature under the key the hints name, then read the header strictly.
+
+    Args:
+        public: The composite public key whose identity is `parsed.outer.key`.
+
+    Raises:
+        SignatureError: Not signed by this key.
+        EnvelopeError: A header that is not canonical or not self-consistent.
+    """
+    outer = parsed.outer
+    suite.verify(outer.suite, public, pae(CONTEXT, parsed.id), outer.signature, ctx=CONTEXT)
+    try:
+        header = parse_canonical(pb.Header, outer.header)
+    except NotCanonicalError as error:
+        raise EnvelopeError(str(error)) from None
+    _check_header(header, outer)
+    return Checked(parsed, header)
+
+
+def _check_header(header: pb.Header, outer: pb.Envelope) -> None:
+    if (header.suite, header.key) != (outer.suite, outer.key):
+        raise EnvelopeError("the hints outside differ from the header")
+    names = [reader.desk for reader in header.audience]
+    if not 1 <= len(names) <= MAX_AUDIENCE or names != sorted(set(names)) or header.sender in names:
+        raise EnvelopeError("the audience is 1 to 512 desks, sorted, unique, without the sender")
+    if any(len(reader.card) not in (0, 32) for reader in header.audience):
+        raise EnvelopeError("a card digest is 32 bytes, or empty")
+    if sum(bool(reader.card) for reader in header.audience) != len(outer.wraps.wrap):
+        raise EnvelopeError("one wrap for each reader with a card, no more and no fewer")
+    if (len(header.lineage), len(header.agreement), len(header.stream), len(header.random)) != (32, 32, 16, 16):
+        raise EnvelopeError("lineage and agreement are 32 bytes, stream and random 16")
+    if header.seq < 1 or header.prev_seq >= header.seq or len(header.prev_id) != (32 if header.prev_seq else 0):
+        raise EnvelopeError("numbers start at 1, prev_seq is lower, prev_id goes with it")
+    if len(header.courier) not in (0, 16) or len(header.answers) not in (0, 32):
+        raise EnvelopeError("a courier id is 16 bytes, an answered id 32, or empty")
+    if header.padded_length != len(outer.ciphertext) - TAG_BYTES:
+        raise EnvelopeError("the padded length differs from the ciphertext's")
+    if not header.create_time_ms < header.expire_time_ms:
+        raise EnvelopeError("an envelope expires after it is made")
+    parties = [pin.party for pin in header.rosters]
+    if parties != sorted(set(parties)) or any(len(pin.digest) != 32 for pin in header.rosters):
+        raise EnvelopeError("roster pins are sorted, unique, with digests of 32 bytes")
+
+
+def open_envelope(
+    checked: Checked, *, desk: str, card: suite.CardKey, courier: bytes | None = None
+) -> tuple[bytes, ...]:
+    """Open an envelope whose signature was checked: the carried bytes of its items, in order.
+
+    Raises:
+        OpenError: One error for unwrap, commitment, decryption, padding and items root, so that none is an oracle.
+    """
+    header, outer = checked.header, checked.parsed.outer
+    sealed_to = [reader for reader in header.audience if reader.card]
+    index = next((i for i, reader in enumerate(sealed_to) if reader.desk == desk), None)
+    if index is None:
+        raise OpenError("the envelope holds no wrap for this desk", hint="ask a colleague to share it again")
+    header_digest = digest(outer.header)
+    secret = card.unwrap(outer.wraps.wrap[index], info=wrap_info(header_digest, desk, sealed_to[index].card))
+    prk = suite.hkdf_extract(courier or bytes(32), secret)
+    content_key, commitment = content_keys(prk, header_digest, outer.items_root)
+    if not hmac.compare_digest(commitment, outer.commitment):
+        raise OpenError("the envelope does not open")
+    items = _unpad(suite.aead_open(content_key, outer.ciphertext, outer.header), header_digest)
+    if items_root(prk, header_digest, items) != outer.items_root:
+        raise OpenError("the envelope does not open")
+    return items
+
+
+def _unpad(padded: bytes, header_digest: bytes) -> tuple[bytes, ...]:
+    length = int.from_bytes(padded[:8], "little")
+    if length > len(padded) - 8 or padded.count(0, 8 + length) != len(padded) - 8 - length:
+        raise OpenError("the envelope does not open")
+    payload = pb.Payload()
+    try:
+        payload.ParseFromString(padded[8 : 8 + length])
+    except DecodeError:
+        raise OpenError("the envelope does not open") from None
+    if payload.header != header_digest or not 1 <= len(payload.items) <= MAX_ITEMS:
+        raise OpenError("the envelope does not open")
+    if padded_length(length) != len(padded):
+        raise OpenError("the envelope does not open")
+    return tuple(payload.items)
+
+
+def prune(data: bytes) -> bytes:
+    """Drop wraps and ciphertext, keep what proves the entry: header, commitment, root and signature.
+
+    Source: docs/PROTOCOL.md section 8.4.
+    """
+    outer = parse(data).outer
+    return canonical_bytes(
+        pb.Pruned(
+            suite=outer.suite,
+            key=outer.key,
+            header=outer.header,
+            commitment=outer.commitment,
+            items_root=outer.items_root,
+            wraps_digest=digest(pae("tocsin/1/wraps", *outer.wraps.wrap)),
+            ciphertext_digest=digest(outer.ciphertext),
+            ciphertext_length=len(outer.ciphertext),
+            signature=outer.signature,
+        )
+    )
+
+
+def _field_size(length: int) -> int:
+    """Encoded size of a length-delimited field with a one-byte tag."""
+    return 1 + max(1, -(-length.bit_length() // 7)) + length
