@@ -315,7 +315,7 @@ def check_signing_key(suite_id: int, public: bytes) -> None:
     scheme = _scheme(suite_id)
     if len(public) != scheme.suite.public_size:
         raise BadKeyError(f"signing key of {len(public)} bytes; suite {suite_id} has {scheme.suite.public_size}")
-    fault = points.fault_of(scheme.curve, public[scheme.pq_public_size :])
+    fault = points.fault_of(scheme.curve, components(suite_id, public)[1])
     if fault is not None:
         raise BadKeyError(f"the {scheme.curve.name} half of the signing key is {fault}")
     try:
@@ -344,6 +344,16 @@ def key_id(suite_id: int, role: str, public: bytes) -> bytes:
     if role not in ROLES:
         raise UsageError(f"no key role {role!r}; one of {', '.join(sorted(ROLES))}")
     return digest(pae("tocsin/1/key", suite_id, role, public))
+
+
+def components(suite_id: int, public: bytes) -> tuple[bytes, bytes]:
+    """The two component public keys, ML-DSA and Edwards, so that a half in use elsewhere is noticed.
+
+    Raises:
+        UnknownSuiteError: No such suite.
+    """
+    cut = _scheme(suite_id).pq_public_size
+    return public[:cut], public[cut:]
 
 
 def prove_possession(key: SigningKey, *, lineage: bytes, party: str, name: str, role: str) -> bytes:
@@ -420,7 +430,8 @@ def _possession(suite_id: int, public: bytes, lineage: bytes, party: str, name: 
 @lru_cache(maxsize=_KEY_CACHE)
 def _public_halves(suite_id: int, public: bytes) -> tuple[_PqPublic, _EdPublic]:
     scheme = _scheme(suite_id)
-    return scheme.pq_public(public[: scheme.pq_public_size]), scheme.ed_public(public[scheme.pq_public_size :])
+    pq, ed = components(suite_id, public)
+    return scheme.pq_public(pq), scheme.ed_public(ed)
 
 
 @lru_cache(maxsize=_KEY_CACHE)
