@@ -185,6 +185,7 @@ class Trust:
         self._rosters: dict[bytes, RosterView] = {}
         self._cards: dict[tuple[str, int], Card] = {}
         self._renounced: dict[bytes, Document] = {}
+        self._desk_keys: dict[bytes, tuple[str, DeskKey]] = {}
         self._components: dict[bytes, tuple[str, str]] = {}
         self._held: set[bytes] = set()
         self._order: list[Document] = []
@@ -296,6 +297,14 @@ class Trust:
             for party in self.parties
             if (status := self.status(party)) is None or status.issue_time_ms + limit < now_ms
         )
+
+    def desk_key(self, key: bytes) -> tuple[str, DeskKey] | None:
+        """The desk and key behind a key identity, in any roster held; ended or not."""
+        return self._desk_keys.get(key)
+
+    def held_card(self, desk: str, week: int) -> Card | None:
+        """The card held for a week even if its signing key ended since: what an earlier sender could use."""
+        return self._cards.get((desk, week))
 
     def card(self, desk: str, week: int) -> Card | None:
         """The card of a desk for a week; cards die with their signing key."""
@@ -515,6 +524,8 @@ class Trust:
         view, events = self._view(document, body, previous, agreement)
         chain.rosters.append(view)
         self._rosters[document.digest] = view
+        for desk in view.desks.values():
+            self._desk_keys.update((key.id, (desk.name, key)) for key in desk.keys.values())
         self._hold(document)
         return events
 

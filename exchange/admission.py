@@ -1,0 +1,260 @@
+"""Admission: may this envelope enter, by the documents held and the time (docs/PROTOCOL.md section 7). No I/O.
+
+Nodes and desks run the same code, so that a colluding node gains nothing. Two procedures: `admit` for live traffic;
+`judge` for archives and evidence, which leaves out freshness and expiry.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from exchange import policy
+from exchange.envelope import Checked, Parsed, check
+from exchange.errors import (
+    AudienceError,
+    CourierError,
+    ExpiredError,
+    ForkError,
+    PinnedError,
+    PolicyError,
+    SenderEndedError,
+    SenderError,
+    StaleError,
+    StreamError,
+)
+from exchange.v1 import envelope_pb2 as pb
+from keys.errors import UnknownSuiteError
+from keys.trust import AgreementView, MissingDocumentError, RosterView, Trust, WrongLineageError, week_of
+from keys.v1 import documents_pb2 as docs
+
+CACHED_AUDIENCES: Final = 4096
+
+Answered = Callable[[bytes], pb.Header | None]
+"""Finds the header of a held envelope by its id; None when it is not held."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """An envelope that passed every rule; `warnings` are loud facts that did not stop it."""
+
+    checked: Checked
+    rule: docs.ChannelRule
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def header(self) -> pb.Header:
+        """The verified header."""
+        return self.checked.header
+
+    @property
+    def id(self) -> bytes:
+        """The identity, 32 bytes."""
+        return self.checked.id
+
+
+class Admission:
+    """The rules over one Trust, with a cache of computed audiences."""
+
+    def __init__(self, trust: Trust) -> None:
+        self.trust = trust
+        self._audiences: dict[tuple[object, ...], tuple[str, ...]] = {}
+        self._boundaries: dict[tuple[bytes, ...], list[int]] = {}
+
+    def admit(self, parsed: Parsed, *, now_ms: int, answered: Answered) -> Admitted:
+        """Apply every rule to live traffic, refusing at the first that fails.
+
+        The caller has already dropped known ids; it checks the stream next (`check_stream`).
+
+        Raises:
+            PeerError: The subclass names the rule; MissingDocumentError means: fetch documents and try again.
+        """
+        admitted = self.judge(parsed, answered=answered)
+        header = admitted.header
+        agreement = self.trust.find_agreement(header.agreement)
+        bounds = agreement.body
+        if header.create_time_ms > now_ms + bounds.skew_ms:
+            raise ExpiredError("the envelope is made in the future", create_time_ms=header.create_time_ms, now_ms=now_ms)
+        if now_ms >= header.expire_time_ms + bounds.skew_ms:
+            raise ExpiredError("the envelope has expired", expire_time_ms=header.expire_time_ms, now_ms=now_ms)
+        accept_ms = bounds.revocation_ms + bounds.lifetime_ms + 2 * bounds.skew_ms
+        for pin in header.rosters:
+            superseded = self.trust.superseded_ms(self.trust.find_roster(pin.digest))
+            if superseded is not None and now_ms >= superseded + accept_ms:
+                raise PinnedError(f"the {pin.party} roster {pin.version} was replaced too long ago", party=pin.party)
+        self._check_ended(header)
+        self._check_cards(header, bounds.revocation_ms)
+        stale = self.trust.stale(now_ms)
+        if stale and bounds.stop_when_stale:
+            raise StaleError(f"no fresh status of {', '.join(stale)}", parties=",".join(stale))
+        warnings = tuple(f"the status of {party} is older than the agreed bound: revocations may be unknown" for party in stale)
+        return Admitted(admitted.checked, admitted.rule, warnings)
+
+    def judge(self, parsed: Parsed, *, answered: Answered) -> Admitted:
+        """The rules that hold for ever: signature, pinned documents, rights, audience, courier group.
+
+        Raises:
+            PeerError: As `admit`.
+        """
+        found = self.trust.desk_key(parsed.outer.key)
+        if found is None:
+            raise SenderError("no roster held lists the signing key", key=parsed.outer.key.hex())
+        desk, key = found
+        if key.suite != parsed.outer.suite:
+            raise UnknownSuiteError(f"the key of {desk} is of suite {key.suite}", suite=parsed.outer.suite)
+        checked = check(parsed, key.public)
+        header = checked.header
+        if header.sender != desk:
+            raise SenderError(f"the key belongs to {desk}, the header names another sender", desk=desk)
+        agreement, rosters = self._pinned(header)
+        self._check_sender(header, rosters)
+        rule = self._check_policy(header, agreement, rosters, answered)
+        return Admitted(checked, rule)
+
+    def audience(self, header: pb.Header, agreement: AgreementView, rosters: Mapping[str, RosterView]) -> tuple[str, ...]:
+        """The desks that may read, by the documents the header pins; cached between the times at which it can change."""
+        pins = tuple(view.document.digest for view in rosters.values())
+        if pins not in self._boundaries:
+            if len(self._boundaries) >= CACHED_AUDIENCES:
+                self._boundaries.clear()
+            self._boundaries[pins] = sorted(
+                {
+                    time
+                    for view in rosters.values()
+                    for desk in view.desks.values()
+                    for time in (desk.held_until_ms, *(t for k in desk.keys.values() for t in (k.first_use_ms, k.last_use_ms)))
+                }
+            )
+        interval = bisect_right(self._boundaries[pins], header.create_time_ms)
+        cache_key = (agreement.digest, pins, header.sender, header.channel, header.marking, interval)
+        if cache_key not in self._audiences:
+            if len(self._audiences) >= CACHED_AUDIENCES:
+                self._audiences.clear()
+            self._audiences[cache_key] = policy.audience(
+                agreement,
+                rosters,
+                sender=header.sender,
+                channel=header.channel,
+                marking=header.marking,
+                time_ms=header.create_time_ms,
+            )
+        return self._audiences[cache_key]
+
+    def _pinned(self, header: pb.Header) -> tuple[AgreementView, dict[str, RosterView]]:
+        if header.lineage != self.trust.lineage:
+            raise WrongLineageError("the envelope belongs to another exchange")
+        agreement = self.trust.find_agreement(header.agreement)
+        body = agreement.body
+        if header.agreement_version != body.version:
+            raise PinnedError("the pinned agreement has another version than its digest says")
+        if header.suite not in body.suites:
+            raise UnknownSuiteError(f"agreement {body.version} does not allow suite {header.suite}", suite=header.suite)
+        if header.create_time_ms < body.effective_time_ms - body.skew_ms:
+            raise PinnedError(f"agreement {body.version} is not yet in force", version=body.version)
+        if header.create_time_ms >= self.trust.agreement_ends_ms(agreement):
+            raise PinnedError(f"agreement {body.version} was no longer in force", version=body.version)
+        if header.expire_time_ms > header.create_time_ms + body.lifetime_ms:
+            raise ExpiredError("the envelope claims a longer life than the agreement allows")
+        if [pin.party for pin in header.rosters] != [member.party for member in body.parties]:
+            raise PinnedError("an envelope pins one roster of each party")
+        rosters = {}
+        for pin in header.rosters:
+            view = self.trust.find_roster(pin.digest)
+            if (view.party, view.body.generation, view.body.version) != (pin.party, pin.generation, pin.version):
+                raise PinnedError(f"the pinned {pin.party} roster has another number than its digest says")
+            if not view.body.issue_time_ms - body.skew_ms <= header.create_time_ms < view.body.expire_time_ms:
+                raise PinnedError(f"the pinned {pin.party} roster was not in force", party=pin.party)
+            rosters[pin.party] = view
+        return agreement, rosters
+
+    def _check_sender(self, header: pb.Header, rosters: Mapping[str, RosterView]) -> None:
+        found = policy.find_desk(rosters, header.sender)
+        key = found[0].keys.get(header.key) if found else None
+        if key is None:
+            raise SenderError(f"the pinned roster lists no such key of {header.sender}", desk=header.sender)
+        ended = key.last_use_ms and header.create_time_ms >= key.last_use_ms
+        if key.state != docs.KEY_STATE_ACTIVE or header.create_time_ms < key.first_use_ms or ended:
+            raise SenderError(f"the key of {header.sender} was not in use at that time", desk=header.sender)
+
+    def _check_ended(self, header: pb.Header) -> None:
+        if ended := self.trust.key_ended(header.sender, header.key):
+            raise SenderEndedError(f"the key of {header.sender} is {ended}", desk=header.sender)
+        if suspended := self.trust.suspended(desk=header.sender, channel=header.channel):
+            raise SenderEndedError(f"{header.sender} on {header.channel}: {suspended}", desk=header.sender)
+
+    def _check_policy(
+        self, header: pb.Header, agreement: AgreementView, rosters: Mapping[str, RosterView], answered: Answered
+    ) -> docs.ChannelRule:
+        rule = agreement.channels.get(header.channel)
+        if rule is None:
+            raise PolicyError(f"agreement {agreement.body.version} has no channel {header.channel}", channel=header.channel)
+        if header.marking not in policy.MARKING_NAMES:
+            raise PolicyError("the marking is none of TLP 2.0")
+        if bool(rule.courier_group) != bool(header.courier):
+            raise CourierError(
+                f"channel {header.channel} {'requires' if rule.courier_group else 'uses no'} courier key", channel=header.channel
+            )
+        names = tuple(reader.desk for reader in header.audience)
+        if header.answers:
+            self._check_answer(header, names, answered)
+            return rule
+        if not policy.may_publish(agreement, rosters, sender=header.sender, channel=header.channel):
+            raise PolicyError(
+                f"agreement {agreement.body.version} does not let {header.sender} publish on {header.channel}",
+                desk=header.sender,
+                channel=header.channel,
+            )
+        wanted = self.audience(header, agreement, rosters)
+        narrowed = header.marking == docs.MARKING_RED and set(names) <= set(wanted)
+        if names != wanted and not narrowed:
+            extra, left_out = sorted(set(names) - set(wanted)), sorted(set(wanted) - set(names))
+            raise AudienceError(
+                f"the audience differs from the agreed one: not allowed {extra}, left out {left_out}",
+                extra=",".join(extra),
+                left_out=",".join(left_out),
+            )
+        return rule
+
+    def _check_answer(self, header: pb.Header, names: tuple[str, ...], answered: Answered) -> None:
+        """Control items are allowed to any member of the envelope they name, towards its members only."""
+        first = answered(header.answers)
+        if first is None:
+            raise MissingDocumentError("the envelope that is answered is not held", id=header.answers.hex())
+        members = {reader.desk for reader in first.audience} | {first.sender}
+        if header.sender not in members:
+            raise PolicyError(f"{header.sender} is no member of the envelope it answers", desk=header.sender)
+        if not set(names) <= members or (header.channel, header.marking) != (first.channel, first.marking):
+            raise AudienceError("an answer goes to members of the envelope it names, on its channel and marking")
+
+    def _check_cards(self, header: pb.Header, revocation_ms: int) -> None:
+        week = week_of(header.create_time_ms)
+        for reader in header.audience:
+            held = self.trust.held_card(reader.desk, week)
+            if not reader.card:
+                # Nobody silently shuts a colleague out: empty only while the card could not be known to the sender.
+                if held is not None and held.taken_ms + revocation_ms <= header.create_time_ms:
+                    raise AudienceError(f"{reader.desk} has a key card and is left without a wrap", desk=reader.desk)
+            elif held is None:
+                raise MissingDocumentError(f"the key card of {reader.desk} is not held", desk=reader.desk)
+            elif held.digest != reader.card:
+                raise AudienceError(f"not the key card of {reader.desk} for that week", desk=reader.desk)
+
+
+def check_stream(header: pb.Header, last: tuple[int, bytes] | None) -> None:
+    """Numbers go up, and each envelope names the last one its sender stands by (docs/PROTOCOL.md section 5.7).
+
+    Args:
+        header: Verified.
+        last: (seq, id) of the newest envelope of the stream that is held; None when there is none.
+
+    Raises:
+        StreamError: A gap at the origin: an envelope in between was refused or not yet sent.
+        ForkError: A number that is taken.
+    """
+    held = last[0] if last else 0
+    if header.seq <= held:
+        raise ForkError(f"number {header.seq} of this stream is taken; the last is {held}", seq=header.seq, last=held)
+    if header.prev_seq > held:
+        raise StreamError(f"number {header.prev_seq} comes before and is not held; the last is {held}", last=held)
+    if last and header.prev_seq == held and header.prev_id != last[1]:
+        raise ForkError(f"another envelope stands at number {held} of this stream", seq=held)
