@@ -185,7 +185,7 @@ class Trust:
         self._rosters: dict[bytes, RosterView] = {}
         self._cards: dict[tuple[str, int], Card] = {}
         self._renounced: dict[bytes, Document] = {}
-        self._desk_keys: dict[bytes, tuple[str, DeskKey]] = {}
+        self._keys_by_id: dict[bytes, tuple[str, DeskKey]] = {}
         self._components: dict[bytes, tuple[str, str]] = {}
         self._held: set[bytes] = set()
         self._order: list[Document] = []
@@ -300,7 +300,7 @@ class Trust:
 
     def desk_key(self, key: bytes) -> tuple[str, DeskKey] | None:
         """The desk and key behind a key identity, in any roster held; ended or not."""
-        return self._desk_keys.get(key)
+        return self._keys_by_id.get(key)
 
     def held_card(self, desk: str, week: int) -> Card | None:
         """The card held for a week even if its signing key ended since: what an earlier sender could use."""
@@ -525,7 +525,7 @@ class Trust:
         chain.rosters.append(view)
         self._rosters[document.digest] = view
         for desk in view.desks.values():
-            self._desk_keys.update((key.id, (desk.name, key)) for key in desk.keys.values())
+            self._keys_by_id.update((key.id, (desk.name, key)) for key in desk.keys.values())
         self._hold(document)
         return events
 
