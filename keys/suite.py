@@ -17,6 +17,7 @@ from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives import hashes, hpke
 from cryptography.hazmat.primitives.asymmetric import ed448, ed25519, mldsa, mlkem, x25519
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 
 from keys import points
@@ -386,6 +387,20 @@ def hkdf_expand(prk: bytes, info: bytes, length: int) -> bytes:
 def shake256(data: bytes, length: int) -> bytes:
     """SHAKE256, `length` bytes."""
     return hashlib.shake_256(data).digest(length)
+
+
+def argon2id(passphrase: bytes, *, salt: bytes, iterations: int, lanes: int, memory_kib: int) -> bytes:
+    """Argon2id (RFC 9106), 32 bytes. The caller bounds the cost; numbers from a file are hostile until it did.
+
+    Args:
+        passphrase: The secret; any length.
+        salt: At least 8 bytes.
+        iterations: Passes over the memory.
+        lanes: Degree of parallelism.
+        memory_kib: Memory in KiB, at least 8 per lane.
+    """
+    kdf = Argon2id(salt=salt, length=SECRET_SIZE, iterations=iterations, lanes=lanes, memory_cost=memory_kib)
+    return kdf.derive(passphrase)
 
 
 def aead_seal(key: bytes, plaintext: bytes, aad: bytes) -> bytes:
