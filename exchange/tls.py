@@ -1,0 +1,173 @@
+"""TLS identities: a node's small CA, the certificates it issues, and the check that a caller is who it says.
+
+A chain to *some* trusted CA proves nothing here: the leaf must be issued directly by the CA pinned in the roster for
+the claimed name (docs/PROTOCOL.md section 11). No intermediates, no host names from outside.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from exchange.errors import IdentityError
+from keys.trust import Trust, mission_of
+
+SCHEME: Final = "tocsin://"
+CA_DAYS: Final = 3650
+LEAF_DAYS: Final = 30
+TlsKey = ec.EllipticCurvePrivateKey
+
+
+def new_key() -> TlsKey:
+    """A P-256 key: TLS authentication only, confidentiality comes from the hybrid key exchange and the envelopes."""
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def key_pem(key: TlsKey) -> bytes:
+    """The private key, unencrypted PEM, for the TLS library alone; files hold it inside the keystore."""
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def load_key(pem: bytes) -> TlsKey:
+    """The inverse of `key_pem`."""
+    key = serialization.load_pem_private_key(pem, None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise IdentityError("the TLS key is not an elliptic-curve key")
+    return key
+
+
+def make_ca(node: str, key: TlsKey, *, now_ms: int) -> x509.Certificate:
+    """The self-signed CA certificate of a node; its common name is the node's name."""
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, node)])
+    return (
+        _builder(name, name, key.public_key(), now_ms, CA_DAYS)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(_usage(sign_certificates=True), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+
+
+def issue(
+    ca: x509.Certificate, ca_key: TlsKey, name: str, public: ec.EllipticCurvePublicKey, *, now_ms: int
+) -> x509.Certificate:
+    """A certificate for a desk or node: identity in the URI SAN, a node's name also as DNS name for its clients."""
+    names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(SCHEME + name)]
+    if "/" not in name:
+        names.append(x509.DNSName(name))
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    return (
+        _builder(subject, ca.subject, public, now_ms, LEAF_DAYS)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
+        .add_extension(_usage(sign_certificates=False), critical=True)
+        .sign(ca_key, hashes.SHA256())
+    )
+
+
+def request(name: str, key: TlsKey) -> bytes:
+    """A PKCS#10 request, DER."""
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    csr = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
+    return csr.public_bytes(serialization.Encoding.DER)
+
+
+def pem(certificate: x509.Certificate) -> bytes:
+    """PEM of a certificate."""
+    return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def der_to_pem(der: bytes) -> bytes:
+    """PEM of a DER certificate."""
+    return pem(x509.load_der_x509_certificate(der))
+
+
+def name_in(certificate: x509.Certificate) -> str:
+    """The one name a certificate claims.
+
+    Raises:
+        IdentityError: None, or more than one.
+    """
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        raise IdentityError("the certificate names nobody") from None
+    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+    if len(uris) != 1 or not uris[0].startswith(SCHEME):
+        raise IdentityError("the certificate names not exactly one desk or node")
+    return uris[0].removeprefix(SCHEME)
+
+
+def hosting_node(trust: Trust, name: str) -> str | None:
+    """The node whose CA vouches for a name: a node's own, or the one that hosts the desk's mission."""
+    if "/" not in name:
+        return name if trust.node(name) else None
+    party = name.partition(".")[0]
+    if party not in trust.parties:
+        return None
+    view = trust.roster(party)
+    mission = view.missions.get(mission_of(name))
+    return mission.node if mission is not None and name in view.desks else None
+
+
+def caller_name(certificate_pem: bytes, trust: Trust, *, now_ms: int) -> str:
+    """Who a TLS peer is, by the certificate it proved to hold.
+
+    Raises:
+        IdentityError: The name is unknown, its CA is not the pinned one, or the certificate is out of date.
+    """
+    certificate = x509.load_pem_x509_certificate(certificate_pem)
+    name = name_in(certificate)
+    node = hosting_node(trust, name)
+    entry = trust.node(node) if node else None
+    if entry is None:
+        raise IdentityError(f"{name} is in no roster", name=name)
+    try:
+        certificate.verify_directly_issued_by(x509.load_der_x509_certificate(entry.tls_ca))
+    except (ValueError, TypeError, InvalidSignature):
+        raise IdentityError(f"the certificate of {name} is not issued by the CA of {node}", name=name) from None
+    now = datetime.fromtimestamp(now_ms / 1000, UTC)
+    if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
+        raise IdentityError(f"the certificate of {name} is out of date", name=name)
+    return name
+
+
+def trusted_cas(trust: Trust) -> bytes:
+    """PEM bundle of every node's CA: opens the handshake; `caller_name` decides afterwards."""
+    return b"".join(der_to_pem(node.tls_ca) for node in trust.nodes() if node.tls_ca)
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, public: ec.EllipticCurvePublicKey, now_ms: int, days: int
+) -> x509.CertificateBuilder:
+    start = datetime.fromtimestamp(now_ms / 1000, UTC) - timedelta(minutes=5)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(public)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(start)
+        .not_valid_after(start + timedelta(days=days))
+    )
+
+
+def _usage(*, sign_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not sign_certificates,
+        key_cert_sign=sign_certificates,
+        crl_sign=False,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
