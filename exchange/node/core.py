@@ -1,0 +1,450 @@
+"""The node behind its service: admission, one writer, receipts, live readers. Knows nothing of gRPC or TLS.
+
+The event loop checks envelopes and hands them to one writer thread, which commits all that wait in one transaction
+(one fsync for the group), signs one checkpoint, and answers everyone in the group. Receipts exist only after that.
+"""
+
+import asyncio
+import threading
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+from exchange import checkpoint, envelope
+from exchange.admission import Admission, check_stream
+from exchange.errors import IdentityError, LimitError, StoreError
+from exchange.store.contract import NewEntry, Row, Store
+from exchange.v1 import envelope_pb2 as env
+from exchange.v1 import exchange_pb2 as pb
+from google.protobuf.message import DecodeError
+from keys import documents
+from keys.encoding import digest, parse_canonical
+from keys.errors import PeerError, TocsinError
+from keys.suite import SigningKey
+from keys.trust import Trust
+
+T = TypeVar("T")
+GROUP_BYTES: Final = 4_000_000
+MAX_WAITING: Final = 512
+CACHED_STREAMS: Final = 10_000
+READ_BYTES: Final = 1_000_000
+READ_ROWS: Final = 256
+HEARTBEAT_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Proof that the node took an entry: its leaf is at `position` of the tree the checkpoint heads."""
+
+    id: bytes
+    position: int
+    proof: tuple[bytes, ...]
+    checkpoint: bytes
+
+
+@dataclass(slots=True)
+class _Waiting:
+    entry: NewEntry
+    done: asyncio.Future[Receipt]
+    cursor: tuple[str, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a subscriber gets next."""
+
+    rows: Sequence[tuple[Row, tuple[bytes, ...]]]
+    checkpoint: bytes
+    consistency: tuple[bytes, ...]
+    next_position: int
+
+
+@dataclass(slots=True)
+class Counters:
+    """What the node did since it started."""
+
+    taken: int = 0
+    duplicates: int = 0
+    refused: dict[str, int] = field(default_factory=dict)
+    groups: int = 0
+
+    def refuse(self, reason: str) -> None:
+        """Count a refusal by its rule."""
+        self.refused[reason] = self.refused.get(reason, 0) + 1
+
+
+class Node:
+    """One node: its log, its documents, its readers.
+
+    Args:
+        name: "kr.the-hague-1".
+        store: Its log; the node closes it.
+        trust: Documents held; the node takes new ones into it and into the log.
+        log_key: Signs checkpoints.
+        clock: Milliseconds UTC.
+    """
+
+    def __init__(self, name: str, *, store: Store, trust: Trust, log_key: SigningKey, clock: Callable[[], int]) -> None:
+        self.name = name
+        self.origin = f"tocsin/{name}/1"
+        self.store = store
+        self.trust = trust
+        self.admission = Admission(trust)
+        self.counters = Counters()
+        self._log_key = log_key
+        self._clock = clock
+        self._queue: deque[_Waiting] = deque()
+        self._pending: dict[bytes, asyncio.Future[Receipt]] = {}
+        self._heads: OrderedDict[bytes, tuple[int, bytes]] = OrderedDict()
+        self._wake = threading.Condition()
+        self._closing = False
+        self._grown = asyncio.Event()
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="store-read")
+        self._writer = threading.Thread(target=self._write_forever, name="store-write", daemon=True)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._note = b""
+        self.failed: TocsinError | None = None
+
+    # ---- life
+
+    async def start(self) -> None:
+        """Load the documents from the log, sign the head, start the writer."""
+        self._loop = asyncio.get_running_loop()
+        await self._loop.run_in_executor(self._reader, self._load)
+        self._writer.start()
+
+    def _load(self) -> None:
+        position = 0
+        while True:
+            rows, position_after = self.store.read(
+                position, limit_bytes=READ_BYTES, limit_rows=READ_ROWS, desks=frozenset(), channels=None
+            )
+            for row in rows:
+                if row.kind == pb.ENTRY_KIND_DOCUMENT:
+                    try:
+                        self.trust.take(documents.decode(row.data), now_ms=self._clock())
+                    except PeerError as error:
+                        # A status older than one already held, or a card of a past week: it was right in its time.
+                        self.counters.refuse(error.reason)
+            if position_after <= position:
+                break
+            position = position_after
+        self._note = self._sign(self.store.size())
+
+    async def stop(self) -> None:
+        """Finish what waits, then close the store."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        loop = asyncio.get_running_loop()
+        if self._writer.is_alive():
+            await loop.run_in_executor(None, self._writer.join)
+        self._grown.set()
+        self._reader.shutdown(wait=True)
+        self.store.close()
+
+    # ---- taking
+
+    async def publish(self, data: bytes, *, by: str | None, now_ms: int) -> asyncio.Future[Receipt]:
+        """Check one envelope and queue it; the future resolves once it is durable.
+
+        Args:
+            data: Encoded Envelope.
+            by: The calling desk, which must be the sender; None when a followed log brought it.
+            now_ms: Milliseconds UTC.
+
+        Raises:
+            PeerError: Names the rule; nothing is kept.
+        """
+        try:
+            return await self._publish(data, by, now_ms, None)
+        except TocsinError as error:
+            self.counters.refuse(error.reason)
+            raise
+
+    async def follow(self, data: bytes, *, cursor: tuple[str, int], now_ms: int) -> asyncio.Future[Receipt]:
+        """Like `publish`, for an envelope of a followed log; the cursor moves in the same transaction."""
+        return await self._publish(data, None, now_ms, cursor)
+
+    async def _publish(
+        self, data: bytes, by: str | None, now_ms: int, cursor: tuple[str, int] | None
+    ) -> asyncio.Future[Receipt]:
+        if self.failed is not None:
+            raise self.failed
+        parsed = envelope.parse(data)
+        if (waiting := self._pending.get(parsed.id)) is not None:
+            return waiting
+        position = await self._read(self.store.position_of, parsed.id)
+        if position is not None:
+            self.counters.duplicates += 1
+            return await self._known(parsed.id, position)
+        if len(self._queue) >= MAX_WAITING:
+            raise LimitError(f"{len(self._queue)} envelopes wait for the disk")
+        answered = await self._answered(parsed) if parsed.outer.header else {}
+        admitted = self.admission.admit(parsed, now_ms=now_ms, answered=answered.get)
+        header = admitted.header
+        if by is not None:
+            if header.sender != by:
+                raise IdentityError(f"{by} publishes an envelope signed by another desk", caller=by)
+            check_stream(header, await self._head(header.stream))
+        self._remember(header.stream, header.seq, parsed.id)
+        return self._enqueue(
+            NewEntry(
+                kind=pb.ENTRY_KIND_ENVELOPE,
+                id=parsed.id,
+                data=data,
+                stream=header.stream,
+                seq=header.seq,
+                channel=header.channel,
+                audience=tuple(reader.desk for reader in header.audience),
+                sender=header.sender,
+                create_time_ms=header.create_time_ms,
+            ),
+            cursor,
+        )
+
+    async def _answered(self, parsed: envelope.Parsed) -> dict[bytes, env.Header]:
+        """The header an answer names, read ahead of admission, which does no I/O. Unverified bytes only choose a row."""
+        hint = env.Header()
+        try:
+            hint.ParseFromString(parsed.outer.header)
+        except DecodeError:
+            return {}
+        if len(hint.answers) != 32:
+            return {}
+        position = await self._read(self.store.position_of, hint.answers)
+        if position is None:
+            return {}
+        row = await self._read(self.store.get, position)
+        return {hint.answers: parse_canonical(env.Header, header_bytes(row))} if row else {}
+
+    async def take_documents(self, encoded: Iterable[bytes], *, now_ms: int) -> list[tuple[bytes, TocsinError | None]]:
+        """Take documents into trust and log; each is answered for itself, one bad one stops no other."""
+        results: list[tuple[bytes, TocsinError | None]] = []
+        receipts = []
+        for data in encoded:
+            try:
+                taken = self.trust.take(documents.decode(data), now_ms=now_ms)
+            except TocsinError as error:
+                self.counters.refuse(error.reason)
+                results.append((digest(data), error))
+                continue
+            if taken.new:
+                receipts += [
+                    self._enqueue(_document_entry(document), None)
+                    for document in self._newly_held(taken.document)
+                ]
+            results.append((taken.document.digest, None))
+        if receipts:
+            await asyncio.gather(*receipts)
+        return results
+
+    def _newly_held(self, document: documents.Document) -> list[documents.Document]:
+        """What a document brought into the log: the first agreement brings the party documents it waited for."""
+        if not self.trust.holds(document.digest):
+            return []
+        if document.type == "tocsin/1/agreement" and document.digest == self.trust.lineage:
+            return list(self.trust.documents())
+        return [document]
+
+    def _enqueue(self, entry: NewEntry, cursor: tuple[str, int] | None) -> asyncio.Future[Receipt]:
+        assert self._loop is not None  # noqa: S101 - start() sets it
+        done: asyncio.Future[Receipt] = self._loop.create_future()
+        self._pending[entry.id] = done
+        with self._wake:
+            self._queue.append(_Waiting(entry, done, cursor))
+            self._wake.notify()
+        return done
+
+    async def _head(self, stream: bytes) -> tuple[int, bytes] | None:
+        if stream in self._heads:
+            return self._heads[stream]
+        last: tuple[int, bytes] | None = await self._read(self.store.last_in_stream, stream)
+        # Another publish of the same stream may have been queued while the disk was read.
+        return self._heads.get(stream, last)
+
+    def _remember(self, stream: bytes, seq: int, identity: bytes) -> None:
+        held = self._heads.get(stream)
+        if held is None or held[0] < seq:
+            self._heads[stream] = (seq, identity)
+        self._heads.move_to_end(stream)
+        while len(self._heads) > CACHED_STREAMS:
+            self._heads.popitem(last=False)
+
+    async def _known(self, identity: bytes, position: int) -> asyncio.Future[Receipt]:
+        assert self._loop is not None  # noqa: S101 - start() sets it
+        note = self._note
+        size = checkpoint.parse(note).size
+        proof = tuple(await self._read(self.store.inclusion, position, size))
+        done: asyncio.Future[Receipt] = self._loop.create_future()
+        done.set_result(Receipt(identity, position, proof, note))
+        return done
+
+    # ---- the writer thread
+
+    def _write_forever(self) -> None:
+        while True:
+            with self._wake:
+                while not self._queue and not self._closing:
+                    self._wake.wait()
+                if not self._queue:
+                    return
+                group, size = [], 0
+                while self._queue and (not group or size + len(self._queue[0].entry.data) <= GROUP_BYTES):
+                    waiting = self._queue.popleft()
+                    group.append(waiting)
+                    size += len(waiting.entry.data)
+            self._write(group)
+
+    def _write(self, group: list[_Waiting]) -> None:
+        assert self._loop is not None  # noqa: S101 - start() sets it
+        cursors = dict(waiting.cursor for waiting in group if waiting.cursor)
+        try:
+            positions = self.store.append([waiting.entry for waiting in group], cursors=cursors)
+            size = self.store.size()
+            note = self._sign(size)
+            receipts = [
+                Receipt(waiting.entry.id, position, tuple(self.store.inclusion(position, size)), note)
+                for waiting, position in zip(group, positions, strict=True)
+            ]
+        except StoreError as error:
+            self._loop.call_soon_threadsafe(self._fail, group, error)
+            return
+        self._loop.call_soon_threadsafe(self._written, group, receipts, note)
+
+    def _sign(self, size: int) -> bytes:
+        return checkpoint.sign(
+            self.origin, size, self.store.root(size), self._log_key, name=self.name, time_ms=self._clock()
+        )
+
+    def _written(self, group: list[_Waiting], receipts: list[Receipt], note: bytes) -> None:
+        self._note = note
+        self.counters.groups += 1
+        self.counters.taken += len(group)
+        for waiting, receipt in zip(group, receipts, strict=True):
+            self._pending.pop(waiting.entry.id, None)
+            if not waiting.done.done():
+                waiting.done.set_result(receipt)
+        self._grown.set()
+        self._grown = asyncio.Event()
+
+    def _fail(self, group: list[_Waiting], error: StoreError) -> None:
+        # Nothing of the group was kept; forget what we believed of its streams, so that a resend is judged by the disk.
+        self._heads.clear()
+        for waiting in group:
+            self._pending.pop(waiting.entry.id, None)
+            if not waiting.done.done():
+                waiting.done.set_exception(error)
+
+    # ---- reading
+
+    async def _read(self, call: Callable[..., T], *args: object) -> T:
+        assert self._loop is not None  # noqa: S101 - start() sets it
+        return await self._loop.run_in_executor(self._reader, call, *args)
+
+    @property
+    def checkpoint(self) -> bytes:
+        """The newest signed head of this log."""
+        return self._note
+
+    async def stored_checkpoint(self, origin: str) -> bytes:
+        """The newest checkpoint of a log: our own, or the last we saw of another; empty when unknown."""
+        if origin in ("", self.origin):
+            return self._note
+        return await self._read(self.store.note, origin) or b""
+
+    async def proof(self, leaf: bytes, size: int, from_size: int) -> pb.GetProofResponse:
+        """Inclusion and consistency proofs.
+
+        Raises:
+            LimitError: A size beyond the log.
+        """
+        size = size or checkpoint.parse(self._note).size
+        response = pb.GetProofResponse(size=size)
+        if size > checkpoint.parse(self._note).size or from_size > size:
+            raise LimitError("the log is shorter than that")
+        if leaf:
+            position = await self._read(self.store.position_of, leaf)
+            if position is None or position >= size:
+                raise LimitError("the leaf is not in that tree")
+            response.position = position
+            response.inclusion.extend(await self._read(self.store.inclusion, position, size))
+        if from_size:
+            response.consistency.extend(await self._read(self.store.consistency, from_size, size))
+        return response
+
+    def readable_by(self, caller: str) -> frozenset[str]:
+        """The desks whose envelopes a caller may fetch: itself; for a node, the desks of missions it hosts or relays."""
+        if "/" in caller:
+            return frozenset({caller})
+        node = self.trust.node(caller)
+        hosted = self.trust.hosted(caller)
+        if node is None or not node.relays:
+            return hosted
+        view = self.trust.roster(caller.partition(".")[0])
+        return hosted | {desk.name for desk in view.desks.values() if desk.mission in node.relays}
+
+    async def subscribe(
+        self, caller: str, *, position: int, channels: frozenset[str] | None, follow: bool
+    ) -> AsyncIterator[Batch]:
+        """Entries from a position on, each with its inclusion proof in the batch's checkpoint; then live.
+
+        Ends at the newest entry unless `follow`. Sends an empty batch as a heartbeat when nothing happens.
+        """
+        sent_size = 0
+        while not self._closing:
+            grown = self._grown
+            note = self._note
+            size = checkpoint.parse(note).size
+            rows, after = await self._read(
+                lambda start=position: self.store.read(
+                    start,
+                    limit_bytes=READ_BYTES,
+                    limit_rows=READ_ROWS,
+                    desks=self.readable_by(caller),
+                    channels=channels,
+                )
+            )
+            rows = [row for row in rows if row.position < size]
+            after = min(after, size)
+            if rows or after > position or not sent_size:
+                proofs = await self._read(
+                    lambda known=rows, tree=size: [tuple(self.store.inclusion(row.position, tree)) for row in known]
+                )
+                consistency: tuple[bytes, ...] = ()
+                if 0 < sent_size < size:
+                    consistency = tuple(await self._read(self.store.consistency, sent_size, size))
+                yield Batch(tuple(zip(rows, proofs, strict=True)), note, consistency, max(after, position))
+                sent_size, position = size, max(after, position)
+                continue
+            if not follow:
+                return
+            try:
+                await asyncio.wait_for(grown.wait(), HEARTBEAT_S)
+            except TimeoutError:
+                yield Batch((), note, (), position)
+
+
+def header_bytes(row: Row) -> bytes:
+    """The header of a stored envelope, whole or pruned."""
+    kind = env.Pruned if row.pruned else env.Envelope
+    message = kind()
+    message.ParseFromString(row.data)
+    return message.header
+
+
+def _document_entry(document: documents.Document) -> NewEntry:
+    return NewEntry(
+        kind=pb.ENTRY_KIND_DOCUMENT,
+        id=document.digest,
+        data=document.encode(),
+        stream=b"",
+        seq=0,
+        channel="",
+        audience=(),
+        sender="",
+        create_time_ms=0,
+    )
+
