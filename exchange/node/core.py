@@ -7,7 +7,7 @@ The event loop checks envelopes and hands them to one writer thread, which commi
 import asyncio
 import threading
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
@@ -46,9 +46,13 @@ class Receipt:
 
 @dataclass(slots=True)
 class _Waiting:
-    entry: NewEntry
+    entry: NewEntry | None
     done: asyncio.Future[Receipt]
-    cursor: tuple[str, int] | None = None
+    cursors: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        return len(self.entry.data) if self.entry else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,18 +163,16 @@ class Node:
             PeerError: Names the rule; nothing is kept.
         """
         try:
-            return await self._publish(data, by, now_ms, None)
+            return await self._publish(data, by, now_ms)
         except TocsinError as error:
             self.counters.refuse(error.reason)
             raise
 
-    async def follow(self, data: bytes, *, cursor: tuple[str, int], now_ms: int) -> asyncio.Future[Receipt]:
-        """Like `publish`, for an envelope of a followed log; the cursor moves in the same transaction."""
-        return await self._publish(data, None, now_ms, cursor)
+    async def move_cursor(self, origin: str, position: int) -> None:
+        """Remember how far another log was followed, in the transaction after all entries queued before."""
+        await self._enqueue(None, {origin: position})
 
-    async def _publish(
-        self, data: bytes, by: str | None, now_ms: int, cursor: tuple[str, int] | None
-    ) -> asyncio.Future[Receipt]:
+    async def _publish(self, data: bytes, by: str | None, now_ms: int) -> asyncio.Future[Receipt]:
         if self.failed is not None:
             raise self.failed
         parsed = envelope.parse(data)
@@ -202,7 +204,6 @@ class Node:
                 sender=header.sender,
                 create_time_ms=header.create_time_ms,
             ),
-            cursor,
         )
 
     async def _answered(self, parsed: envelope.Parsed) -> dict[bytes, env.Header]:
@@ -233,7 +234,7 @@ class Node:
                 continue
             if taken.new:
                 receipts += [
-                    self._enqueue(_document_entry(document), None)
+                    self._enqueue(_document_entry(document))
                     for document in self._newly_held(taken.document)
                 ]
             results.append((taken.document.digest, None))
@@ -249,12 +250,13 @@ class Node:
             return list(self.trust.documents())
         return [document]
 
-    def _enqueue(self, entry: NewEntry, cursor: tuple[str, int] | None) -> asyncio.Future[Receipt]:
+    def _enqueue(self, entry: NewEntry | None, cursors: dict[str, int] | None = None) -> asyncio.Future[Receipt]:
         assert self._loop is not None  # noqa: S101 - start() sets it
         done: asyncio.Future[Receipt] = self._loop.create_future()
-        self._pending[entry.id] = done
+        if entry is not None:
+            self._pending[entry.id] = done
         with self._wake:
-            self._queue.append(_Waiting(entry, done, cursor))
+            self._queue.append(_Waiting(entry, done, cursors or {}))
             self._wake.notify()
         return done
 
@@ -291,28 +293,31 @@ class Node:
                     self._wake.wait()
                 if not self._queue:
                     return
-                group, size = [], 0
-                while self._queue and (not group or size + len(self._queue[0].entry.data) <= GROUP_BYTES):
-                    waiting = self._queue.popleft()
-                    group.append(waiting)
-                    size += len(waiting.entry.data)
+                group: list[_Waiting] = []
+                size = 0
+                while self._queue and (not group or size + self._queue[0].size <= GROUP_BYTES):
+                    group.append(self._queue.popleft())
+                    size += group[-1].size
             self._write(group)
 
     def _write(self, group: list[_Waiting]) -> None:
         assert self._loop is not None  # noqa: S101 - start() sets it
-        cursors = dict(waiting.cursor for waiting in group if waiting.cursor)
+        cursors = {origin: position for waiting in group for origin, position in waiting.cursors.items()}
         try:
-            positions = self.store.append([waiting.entry for waiting in group], cursors=cursors)
+            positions = iter(self.store.append([waiting.entry for waiting in group if waiting.entry], cursors=cursors))
             size = self.store.size()
             note = self._sign(size)
-            receipts = [
-                Receipt(waiting.entry.id, position, tuple(self.store.inclusion(position, size)), note)
-                for waiting, position in zip(group, positions, strict=True)
-            ]
+            receipts = [self._receipt(waiting.entry, positions, size, note) for waiting in group]
         except StoreError as error:
             self._loop.call_soon_threadsafe(self._fail, group, error)
             return
         self._loop.call_soon_threadsafe(self._written, group, receipts, note)
+
+    def _receipt(self, entry: NewEntry | None, positions: Iterator[int], size: int, note: bytes) -> Receipt:
+        if entry is None:
+            return Receipt(b"", 0, (), note)
+        position = next(positions)
+        return Receipt(entry.id, position, tuple(self.store.inclusion(position, size)), note)
 
     def _sign(self, size: int) -> bytes:
         return checkpoint.sign(
@@ -322,9 +327,10 @@ class Node:
     def _written(self, group: list[_Waiting], receipts: list[Receipt], note: bytes) -> None:
         self._note = note
         self.counters.groups += 1
-        self.counters.taken += len(group)
+        self.counters.taken += sum(waiting.entry is not None for waiting in group)
         for waiting, receipt in zip(group, receipts, strict=True):
-            self._pending.pop(waiting.entry.id, None)
+            if waiting.entry is not None:
+                self._pending.pop(waiting.entry.id, None)
             if not waiting.done.done():
                 waiting.done.set_result(receipt)
         self._grown.set()
@@ -334,7 +340,8 @@ class Node:
         # Nothing of the group was kept; forget what we believed of its streams, so that a resend is judged by the disk.
         self._heads.clear()
         for waiting in group:
-            self._pending.pop(waiting.entry.id, None)
+            if waiting.entry is not None:
+                self._pending.pop(waiting.entry.id, None)
             if not waiting.done.done():
                 waiting.done.set_exception(error)
 

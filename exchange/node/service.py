@@ -1,0 +1,246 @@
+"""The service: who asks, message to values, the node decides, values to message."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Final
+
+import grpc
+import structlog
+
+from exchange import tls, wire
+from exchange.errors import IdentityError, LimitError
+from exchange.node.core import Node, Receipt
+from exchange.v1 import exchange_pb2 as pb
+from exchange.v1 import exchange_pb2_grpc as rpc
+from keys import suite
+from keys.encoding import digest, pae
+from keys.errors import SignatureError, TocsinError
+
+MAX_PUBLISH_BYTES: Final = 1_100_000
+MAX_IN_FLIGHT: Final = 64
+DOCUMENTS_PER_PAGE: Final = 64
+DOCUMENT_PAGE_BYTES: Final = 2_000_000
+MAX_DOCUMENTS: Final = 256
+CACHED_CALLERS: Final = 4096
+
+log = structlog.get_logger("tocsin.node")
+
+
+class Callers:
+    """Who is at the other end of a call, checked against the rosters of this moment."""
+
+    def __init__(self, node: Node, clock: Callable[[], int]) -> None:
+        self._node, self._clock = node, clock
+        self._known: dict[tuple[bytes, int, int], str] = {}
+
+    def caller_of(self, context: grpc.aio.ServicerContext) -> str:
+        """The desk or node that calls.
+
+        Raises:
+            IdentityError: Unknown, or a certificate by another CA than the one pinned for its name.
+        """
+        pem = wire.peer_pem(context)
+        now_ms = self._clock()
+        # A roster change raises the version, so a removed desk is refused at its next call; the hour bounds expiry.
+        key = (pem, self._node.trust.version, now_ms // 3_600_000)
+        if key not in self._known:
+            if len(self._known) >= CACHED_CALLERS:
+                self._known.clear()
+            self._known[key] = tls.caller_name(pem, self._node.trust, now_ms=now_ms)
+        return self._known[key]
+
+
+class ExchangeService(rpc.ExchangeServicer):
+    """The mutual-TLS listener."""
+
+    def __init__(self, node: Node, clock: Callable[[], int]) -> None:
+        self._node, self._clock = node, clock
+        self._callers = Callers(node, clock)
+
+    async def _caller(self, context: grpc.aio.ServicerContext) -> str:
+        try:
+            return self._callers.caller_of(context)
+        except TocsinError as error:
+            self._node.counters.refuse(error.reason)
+            log.warning("caller refused", reason=error.reason, text=str(error))
+            await wire.abort(context, error)
+
+    async def Publish(  # noqa: N802 - the name is the protocol's
+        self, requests: AsyncIterator[pb.PublishRequest], context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[pb.PublishResponse]:
+        """Envelopes in, receipts out, in order; reading runs ahead of the disk by at most MAX_IN_FLIGHT messages."""
+        caller = await self._caller(context)
+        waiting: asyncio.Queue[list[asyncio.Future[Receipt] | tuple[bytes, TocsinError]] | None] = asyncio.Queue(MAX_IN_FLIGHT)
+
+        async def take() -> None:
+            try:
+                async for request in requests:
+                    await waiting.put([await self._publish(data, caller) for data in request.envelopes])
+            finally:
+                await waiting.put(None)
+
+        taking = asyncio.create_task(take())
+        try:
+            while (outcomes := await waiting.get()) is not None:
+                yield await self._publish_response(outcomes)
+            await taking
+        finally:
+            taking.cancel()
+
+    async def _publish(self, data: bytes, caller: str) -> asyncio.Future[Receipt] | tuple[bytes, TocsinError]:
+        try:
+            return await self._node.publish(data, by=caller, now_ms=self._clock())
+        except TocsinError as error:
+            log.info("envelope refused", caller=caller, reason=error.reason, text=str(error))
+            return digest(data), error
+
+    async def _publish_response(
+        self, outcomes: list[asyncio.Future[Receipt] | tuple[bytes, TocsinError]]
+    ) -> pb.PublishResponse:
+        response = pb.PublishResponse()
+        for outcome in outcomes:
+            if isinstance(outcome, tuple):
+                identity, error = outcome
+                response.results.add(id=identity, rule=error.reason, text=f"{error}; {error.hint}")
+                continue
+            try:
+                # Shielded: a caller that goes away must not cancel a commit others share.
+                receipt = await asyncio.shield(outcome)
+            except TocsinError as error:
+                response.results.add(rule=error.reason, text=f"{error}; {error.hint}")
+                continue
+            response.results.add(id=receipt.id, position=receipt.position, proof=receipt.proof)
+            response.checkpoint = receipt.checkpoint
+        # Receipts of one message may come from several commits: prove them all in the newest tree.
+        await self._align(response)
+        return response
+
+    async def _align(self, response: pb.PublishResponse) -> None:
+        taken = [result for result in response.results if not result.rule]
+        if len(taken) < 2:  # noqa: PLR2004 - one receipt always matches its own checkpoint
+            return
+        proofs, note = await self._node.prove([result.position for result in taken])
+        response.checkpoint = note
+        for result, proof in zip(taken, proofs, strict=True):
+            del result.proof[:]
+            result.proof.extend(proof)
+
+    async def Subscribe(  # noqa: N802
+        self, request: pb.SubscribeRequest, context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[pb.SubscribeResponse]:
+        """Log entries the caller may read."""
+        caller = await self._caller(context)
+        channels = frozenset(request.channels) or None
+        async for batch in self._node.subscribe(
+            caller, position=request.position, channels=channels, follow=request.follow
+        ):
+            # A live connection outlives its removal from the roster: ask again before each batch.
+            await self._caller(context)
+            response = pb.SubscribeResponse(
+                checkpoint=batch.checkpoint, consistency=batch.consistency, next_position=batch.next_position
+            )
+            for row, proof in batch.rows:
+                response.entries.add(
+                    position=row.position, kind=row.kind, data=row.data, leaf=row.id, proof=proof, pruned=row.pruned
+                )
+            yield response
+
+    async def GetDocuments(  # noqa: N802
+        self, request: pb.GetDocumentsRequest, context: grpc.aio.ServicerContext
+    ) -> pb.GetDocumentsResponse:
+        """Documents, in an order in which they can be taken."""
+        await self._caller(context)
+        if request.page_token and not request.page_token.isdecimal():
+            await wire.abort(context, LimitError("the page token is not one of ours"))
+        held = [d for d in self._node.trust.documents() if request.type in ("", d.type)]
+        start = int(request.page_token[:18] or "0")
+        response = pb.GetDocumentsResponse()
+        size = 0
+        for document in held[start : start + min(request.page_size or DOCUMENTS_PER_PAGE, DOCUMENTS_PER_PAGE)]:
+            data = document.encode()
+            if response.documents and size + len(data) > DOCUMENT_PAGE_BYTES:
+                break
+            response.documents.append(data)
+            size += len(data)
+        after = start + len(response.documents)
+        response.next_page_token = str(after) if after < len(held) else ""
+        return response
+
+    async def PutDocuments(  # noqa: N802
+        self, request: pb.PutDocumentsRequest, context: grpc.aio.ServicerContext
+    ) -> pb.PutDocumentsResponse:
+        """Documents from a member; only what extends a chain is kept."""
+        await self._caller(context)
+        if len(request.documents) > MAX_DOCUMENTS:
+            await wire.abort(context, LimitError(f"at most {MAX_DOCUMENTS} documents a call"))
+        response = pb.PutDocumentsResponse()
+        for identity, error in await self._node.take_documents(request.documents, now_ms=self._clock()):
+            response.results.add(digest=identity, rule=error.reason if error else "", text=str(error) if error else "")
+        return response
+
+    async def GetCheckpoint(  # noqa: N802
+        self, request: pb.GetCheckpointRequest, context: grpc.aio.ServicerContext
+    ) -> pb.GetCheckpointResponse:
+        """The newest checkpoint of a log."""
+        await self._caller(context)
+        return pb.GetCheckpointResponse(checkpoint=await self._node.stored_checkpoint(request.origin[:256]))
+
+    async def GetProof(  # noqa: N802
+        self, request: pb.GetProofRequest, context: grpc.aio.ServicerContext
+    ) -> pb.GetProofResponse:
+        """Proofs of this log."""
+        await self._caller(context)
+        try:
+            return await self._node.proof(request.leaf, request.size, request.from_size)
+        except TocsinError as error:
+            await wire.abort(context, error)
+
+    async def AddCosignature(  # noqa: N802
+        self, request: pb.AddCosignatureRequest, context: grpc.aio.ServicerContext
+    ) -> pb.AddCosignatureResponse:
+        """Another node's signature under one of our checkpoints."""
+        caller = await self._caller(context)
+        try:
+            await self._node.add_cosignature(request.checkpoint, by=caller)
+        except TocsinError as error:
+            await wire.abort(context, error)
+        return pb.AddCosignatureResponse()
+
+
+class EnrolService(rpc.ExchangeServicer):
+    """The listener that asks for no client certificate: an expired certificate is no dead end."""
+
+    def __init__(self, node: Node, issue: Callable[[str, bytes], tuple[bytes, bytes]], clock: Callable[[], int]) -> None:
+        self._node, self._issue, self._clock = node, issue, clock
+
+    async def Enrol(self, request: pb.EnrolRequest, context: grpc.aio.ServicerContext) -> pb.EnrolResponse:  # noqa: N802
+        """A certificate for a desk that proves one of its rostered keys."""
+        try:
+            certificate, ca = self._enrol(request)
+        except TocsinError as error:
+            self._node.counters.refuse(error.reason)
+            # One text whether or not the desk exists: this listener is open to anyone.
+            await wire.abort(context, IdentityError("enrolment refused", hint="check the desk's name, key and clock"))
+        log.info("desk enrolled", desk=request.desk)
+        return pb.EnrolResponse(certificate=certificate, ca=ca)
+
+    def _enrol(self, request: pb.EnrolRequest) -> tuple[bytes, bytes]:
+        trust, now_ms = self._node.trust, self._clock()
+        skew_ms = trust.agreement(now_ms).body.skew_ms
+        if abs(request.time_ms - now_ms) > skew_ms or len(request.csr) > 8192:  # noqa: PLR2004 - a P-256 CSR is 300 bytes
+            raise IdentityError("the request is out of date or too large")
+        if request.desk not in trust.hosted(self._node.name):
+            raise IdentityError("the desk is not hosted here")
+        listed = trust.roster(request.desk.partition(".")[0]).desks[request.desk]
+        message = pae("tocsin/1/enrol", trust.lineage, self._node.name, request.desk, request.csr, request.time_ms)
+        for key in listed.keys.values():
+            if trust.key_ended(request.desk, key.id):
+                continue
+            try:
+                suite.verify(key.suite, key.public, message, request.signature, ctx="tocsin/1/enrol")
+            except SignatureError:
+                continue
+            return self._issue(request.desk, request.csr)
+        raise SignatureError("the request is signed by no current key of the desk")
+
+

@@ -1,0 +1,102 @@
+"""gRPC at both ends: channel options, credentials, and errors as google.rpc.Status with ErrorInfo.
+
+The options carry their reasons: defaults let a stalled reader grow without bound and notice a hung peer after a minute.
+"""
+
+from typing import Final, NoReturn
+
+import grpc
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from exchange.errors import IdentityError
+from keys.errors import PeerError, TocsinError
+
+DOMAIN: Final = "tocsin"
+MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
+KEEPALIVE: Final = [
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    # Without it a stopped peer, whose kernel still acknowledges, is noticed after a minute.
+    ("grpc.http2.ping_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    # The bandwidth estimate has no useful bound: a stalled reader on a slow link would grow to hundreds of megabytes.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 8 * 1024 * 1024),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+]
+SERVER_OPTIONS: Final = [*KEEPALIVE, ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000), ("grpc.so_reuseport", 0)]
+CLIENT_OPTIONS: Final = [
+    *KEEPALIVE,
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.min_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 5_000),
+]
+HINT: Final = "hint"
+
+
+class RemoteError(PeerError):
+    """The other end refused; `reason` is its rule id."""
+
+    def __init__(self, message: str, *, reason: str, status: str, hint: str, metadata: dict[str, str]) -> None:
+        super().__init__(message, hint=hint, **metadata)
+        self.rule = reason
+        self.grpc_status = status
+
+
+class UnreachableError(TocsinError):
+    """No answer from the node."""
+
+    status, reason = "UNAVAILABLE", "UNREACHABLE"
+    hint = "check that the node runs (`tocsin node status`) and that the network is up"
+
+
+def status_of(error: TocsinError) -> status_pb2.Status:
+    """An error of ours as google.rpc.Status with ErrorInfo."""
+    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata={**error.metadata, HINT: error.hint})
+    detail = any_pb2.Any()
+    detail.Pack(info)
+    code = grpc.StatusCode[error.status].value[0]
+    return status_pb2.Status(code=code, message=str(error), details=[detail])
+
+
+async def abort(context: grpc.aio.ServicerContext, error: TocsinError) -> NoReturn:
+    """End a call with an error of ours."""
+    status = rpc_status.to_status(status_of(error))
+    await context.abort(status.code, status.details, status.trailing_metadata)
+    raise AssertionError("abort raises")
+
+
+def error_from(failure: grpc.aio.AioRpcError) -> TocsinError:
+    """A failed call as an error of ours, with the rule and hint the other end gave."""
+    status = rpc_status.from_call(failure)
+    for detail in status.details if status else ():
+        info = error_details_pb2.ErrorInfo()
+        if detail.Unpack(info) and info.domain == DOMAIN:
+            metadata = {key: value for key, value in info.metadata.items() if key != HINT}
+            return RemoteError(
+                status.message, reason=info.reason, status=failure.code().name, hint=info.metadata[HINT], metadata=metadata
+            )
+    if failure.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED):
+        return UnreachableError(f"the node does not answer: {failure.details()}")
+    return RemoteError(
+        failure.details() or "the node refused", reason=failure.code().name, status=failure.code().name, hint="", metadata={}
+    )
+
+
+def peer_pem(context: grpc.aio.ServicerContext) -> bytes:
+    """The certificate the caller proved to hold, over TLS 1.3.
+
+    Raises:
+        IdentityError: No certificate, or an older TLS.
+    """
+    auth = context.auth_context()
+    certificates = auth.get("x509_pem_cert", [])
+    versions = [value.decode() for value in auth.get("ssl_tls_version", [])]
+    if not certificates:
+        raise IdentityError("the call carries no certificate")
+    if versions and versions[0] != "TLSv1.3":
+        raise IdentityError(f"{versions[0]} is too old: TLS 1.3 is required")
+    return bytes(certificates[0])
