@@ -25,7 +25,7 @@ from exchange.errors import (
 )
 from exchange.v1 import envelope_pb2 as pb
 from keys.errors import UnknownSuiteError
-from keys.trust import AgreementView, MissingDocumentError, RosterView, Trust, WrongLineageError, week_of
+from keys.trust import AgreementView, MissingDocumentError, RosterView, Trust, WrongLineageError, party_of, week_of
 from keys.v1 import documents_pb2 as docs
 
 CACHED_AUDIENCES: Final = 4096
@@ -82,6 +82,7 @@ class Admission:
             superseded = self.trust.superseded_ms(self.trust.find_roster(pin.digest))
             if superseded is not None and now_ms >= superseded + accept_ms:
                 raise PinnedError(f"the {pin.party} roster {pin.version} was replaced too long ago", party=pin.party)
+            self._check_voided(header, self.trust.find_roster(pin.digest))
         self._check_ended(header)
         self._check_cards(header, bounds.revocation_ms)
         stale = self.trust.stale(now_ms)
@@ -176,6 +177,18 @@ class Admission:
         if key.state != docs.KEY_STATE_ACTIVE or header.create_time_ms < key.first_use_ms or ended:
             raise SenderError(f"the key of {header.sender} was not in use at that time", desk=header.sender)
 
+    def _check_voided(self, header: pb.Header, pinned: RosterView) -> None:
+        """A roster under replaced roster keys gives no rights but those its successor confirms (PROTOCOL 4.6)."""
+        if not self.trust.voided(pinned):
+            return
+        newest = self.trust.roster(pinned.party).desks
+        ours = [name for name in (header.sender, *(r.desk for r in header.audience)) if party_of(name) == pinned.party]
+        unknown = [name for name in ours if name not in newest]
+        if header.sender in newest and header.key not in newest[header.sender].keys:
+            unknown.append(header.sender)
+        if unknown:
+            raise PinnedError(f"the {pinned.party} roster is void and the new one does not list {', '.join(unknown)}")
+
     def _check_ended(self, header: pb.Header) -> None:
         if ended := self.trust.key_ended(header.sender, header.key):
             raise SenderEndedError(f"the key of {header.sender} is {ended}", desk=header.sender)
@@ -232,7 +245,9 @@ class Admission:
             held = self.trust.held_card(reader.desk, week)
             if not reader.card:
                 # Nobody silently shuts a colleague out: empty only while the card could not be known to the sender.
-                if held is not None and held.taken_ms + revocation_ms <= header.create_time_ms:
+                # A card that died with its signing key is none: whoever knew had nothing to seal to.
+                dead = held is None or self.trust.key_ended(reader.desk, held.signed_by)
+                if held is not None and not dead and held.taken_ms + revocation_ms <= header.create_time_ms:
                     raise AudienceError(f"{reader.desk} has a key card and is left without a wrap", desk=reader.desk)
             elif held is None:
                 raise MissingDocumentError(f"the key card of {reader.desk} is not held", desk=reader.desk)

@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from exchange.errors import EnvelopeError
+from google.protobuf.message import DecodeError
+
+from exchange.errors import CourierError, EnvelopeError
 from exchange.merkle import root_of
 from exchange.v1 import envelope_pb2 as pb
-from google.protobuf.message import DecodeError
 from keys import suite
 from keys.encoding import canonical_bytes, digest, le64, leaf_digest, pae, parse_canonical
 from keys.errors import NotCanonicalError, OpenError
@@ -24,6 +25,7 @@ MAX_AUDIENCE: Final = 512
 MAX_HEADER_BYTES: Final = 64 * 1024
 MIN_PADDED: Final = 4096
 TAG_BYTES: Final = 16
+COURIER_BYTES: Final = 32
 CONTEXT: Final = "tocsin/1/envelope"
 
 
@@ -68,7 +70,13 @@ def padded_length(content: int) -> int:
 
 
 def courier_id(key: bytes) -> bytes:
-    """Id of a courier key, 16 bytes."""
+    """Id of a courier key, 16 bytes.
+
+    Raises:
+        CourierError: Not 32 bytes, or all zero: that is what stands for "none".
+    """
+    if len(key) != COURIER_BYTES or not any(key):
+        raise CourierError(f"a courier key is {COURIER_BYTES} bytes, not all zero")
     return digest(pae("tocsin/1/courier", key))[:16]
 
 
@@ -118,7 +126,7 @@ def seal(
     header.CopyFrom(draft)
     header.suite = key.suite
     header.key = suite.key_id(key.suite, "desk", key.public)
-    header.courier = courier_id(courier) if courier else b""
+    header.courier = b"" if courier is None else courier_id(courier)
     header.random = os.urandom(16)
     header.padded_length = padded_length(size)
     header_bytes = canonical_bytes(header)
@@ -141,7 +149,7 @@ def seal(
         commitment=commitment,
         items_root=root,
         wraps=pb.Wraps(wrap=wraps),
-        ciphertext=suite.aead_seal(content_key, padded, header_bytes),
+        ciphertext=suite.aead_seal(content_key, padded, header_digest),
     )
     identity = envelope_id(outer)
     outer.signature = key.sign(pae(CONTEXT, identity), ctx=CONTEXT)
@@ -258,7 +266,11 @@ def open_envelope(
 ) -> tuple[bytes, ...]:
     """Open an envelope whose signature was checked: the carried bytes of its items, in order.
 
+    Args:
+        courier: The courier key the header names; not used when it names none.
+
     Raises:
+        CourierError: The header names another courier key.
         OpenError: One error for unwrap, commitment, decryption, padding and items root, so that none is an oracle.
     """
     header, outer = checked.header, checked.parsed.outer
@@ -266,13 +278,17 @@ def open_envelope(
     index = next((i for i, reader in enumerate(sealed_to) if reader.desk == desk), None)
     if index is None:
         raise OpenError("the envelope holds no wrap for this desk", hint="ask a colleague to share it again")
+    if not header.courier:
+        courier = None
+    elif courier is None or courier_id(courier) != header.courier:
+        raise CourierError("the courier key this envelope names is not the one loaded")
     header_digest = digest(outer.header)
     secret = card.unwrap(outer.wraps.wrap[index], info=wrap_info(header_digest, desk, sealed_to[index].card))
     prk = suite.hkdf_extract(courier or bytes(32), secret)
     content_key, commitment = content_keys(prk, header_digest, outer.items_root)
     if not hmac.compare_digest(commitment, outer.commitment):
         raise OpenError("the envelope does not open")
-    items = _unpad(suite.aead_open(content_key, outer.ciphertext, outer.header), header_digest)
+    items = _unpad(suite.aead_open(content_key, outer.ciphertext, header_digest), header_digest)
     if items_root(prk, header_digest, items) != outer.items_root:
         raise OpenError("the envelope does not open")
     return items

@@ -114,9 +114,16 @@ def desk_entry(desk: str, key: suite.SigningKey, *, lineage: bytes, first_use_ms
 
 
 def status(
-    party: PartyKeys, *, lineage: bytes, agreement: Document, roster: Document, version: int, now_ms: int
+    party: PartyKeys,
+    *,
+    lineage: bytes,
+    agreement: Document,
+    roster: Document,
+    version: int,
+    now_ms: int,
+    suspensions: Sequence[pb.Suspension] = (),
 ) -> Document:
-    """A party's word on what is newest."""
+    """A party's word on what is newest; suspensions are repeated until the party's next roster."""
     named_agreement = documents.body(agreement, pb.Agreement)
     named_party = documents.body(party.document, pb.Party)
     named_roster = documents.body(roster, pb.Roster)
@@ -131,6 +138,7 @@ def status(
         roster=pb.Reference(
             generation=named_roster.generation, version=named_roster.version, digest=roster.digest
         ),
+        suspensions=suspensions,
     )
     return party.sign(documents.make(body), "status")
 

@@ -96,6 +96,7 @@ class RosterView:
     missions: Mapping[str, pb.Mission]
     nodes: Mapping[str, pb.Node]
     revoked: frozenset[bytes]
+    tainted: frozenset[bytes]
     disabled: Mapping[str, str]
     """Desks none of whose keys passed the admission checks, and why; they alone are out."""
 
@@ -186,7 +187,7 @@ class Trust:
         self._cards: dict[tuple[str, int], Card] = {}
         self._renounced: dict[bytes, Document] = {}
         self._keys_by_id: dict[bytes, tuple[str, DeskKey]] = {}
-        self._components: dict[bytes, tuple[str, str]] = {}
+        self._components: dict[bytes, tuple[str, str, bytes]] = {}
         self._held: set[bytes] = set()
         self._order: list[Document] = []
 
@@ -321,14 +322,16 @@ class Trust:
         chain = self._chains.get(party_of(desk))
         if chain is None or not chain.rosters:
             return None
-        newest = chain.rosters[-1]
-        if any(key in view.revoked for view in chain.rosters):
+        # Never undone within a generation; a new one starts afresh, so that a thief of the roster keys ends nobody.
+        generation = chain.rosters[-1].body.generation
+        views = [view for view in chain.rosters if view.body.generation == generation]
+        if any(key in view.revoked for view in views):
             return "revoked by its party"
-        listed = newest.desks.get(desk)
-        state = listed.keys[key].state if listed and key in listed.keys else None
-        if state == pb.KEY_STATE_TAINTED:
-            return "tainted: its party suspects it"
-        return "revoked by its party" if state == pb.KEY_STATE_REVOKED else None
+        return "tainted: its party suspects it" if any(key in view.tainted for view in views) else None
+
+    def voided(self, view: RosterView) -> bool:
+        """Whether the party replaced its roster keys since and issued a roster under the new ones."""
+        return view.body.generation != self._chains[view.party].rosters[-1].body.generation
 
     def suspended(self, *, desk: str, channel: str) -> str | None:
         """Why a desk's traffic on a channel is suspended by any party; None when it is not.
@@ -421,9 +424,12 @@ class Trust:
                 chains[member.party] = _PartyChain([(first, body)])
                 documents.require(document, body.root, role="root")
             _check_agreement(agreement, None)
+            claims = _Claims(self._components)
+            for chain in chains.values():
+                claims.add_role_keys(chain.current)
+            claims.commit()
             self._chains = chains
             for chain in chains.values():
-                self._register_role_keys(chain.current)
                 self._hold(chain.parties[0][0])
             self._candidates.clear()
         else:
@@ -470,24 +476,15 @@ class Trust:
             changed = _publics(old) != _publics(new) or old.threshold != new.threshold
             if new.generation != old.generation + (1 if changed else 0):
                 raise TrustError(f"the {role} generation goes up by one exactly when its keys or threshold change")
-        self._register_role_keys(body)
+        claims = _Claims(self._components)
+        claims.add_role_keys(body)
+        claims.commit()
         chain.parties.append((document, body))
         self._hold(document)
         if body.status.generation != held.status.generation:
             # A thief of the status key may have frozen or suspended us: its word ends with it, the counter restarts.
             chain.status = None
         return (f"{body.party}: party document version {body.version} taken",)
-
-    def _register_role_keys(self, body: pb.Party) -> None:
-        for role in ("root", "roster", "status"):
-            for holder in getattr(body, role).keys:
-                self._register(holder.key, f"{body.party}:{holder.holder}", role)
-
-    def _register(self, key: pb.PublicKey, owner: str, role: str) -> None:
-        """Component keys are never reused: each half belongs to one owner and role in the lineage."""
-        for half in suite.components(key.suite, key.key):
-            if self._components.setdefault(half, (owner, role)) != (owner, role):
-                raise BadKeyError(f"a component key of {owner} ({role}) is in use elsewhere", owner=owner)
 
     def _take_roster(self, document: Document, now_ms: int) -> tuple[str, ...]:
         chain = self._claimed_chain(document)
@@ -521,7 +518,12 @@ class Trust:
         previous = chain.rosters[-1] if chain.rosters else None
         if previous and body.issue_time_ms < previous.body.issue_time_ms:
             raise TrustError("a roster is issued no earlier than the one before")
-        view, events = self._view(document, body, previous, agreement)
+        claims = _Claims(self._components)
+        view, events = self._view(document, body, previous, agreement, claims)
+        if body.issue_time_ms + agreement.hold_ms < now_ms:
+            # The hold counts from the issue time, so that all compute one audience: a late arrival eats it up.
+            events = (*events, f"{body.party}: this roster arrives later than the hold after its issue")
+        claims.commit()
         chain.rosters.append(view)
         self._rosters[document.digest] = view
         for desk in view.desks.values():
@@ -530,7 +532,12 @@ class Trust:
         return events
 
     def _view(
-        self, document: Document, body: pb.Roster, previous: RosterView | None, agreement: pb.Agreement
+        self,
+        document: Document,
+        body: pb.Roster,
+        previous: RosterView | None,
+        agreement: pb.Agreement,
+        claims: "_Claims",
     ) -> tuple[RosterView, tuple[str, ...]]:
         missions = {m.mission: m for m in body.missions}
         nodes = {n.node: n for n in body.nodes}
@@ -539,19 +546,26 @@ class Trust:
                 raise TrustError(f"{what} of a roster are sorted, unique, well-formed and of the issuing party")
         if len(missions) != len(body.missions) or len(nodes) != len(body.nodes):
             raise TrustError("missions and nodes of a roster are unique")
-        if any(m.kind == pb.MISSION_KIND_UNSPECIFIED or m.node not in nodes for m in missions.values()):
-            raise TrustError("each mission has a kind and a node of this roster")
+        kinds = frozenset(pb.MissionKind.values()) - {pb.MISSION_KIND_UNSPECIFIED}
+        if any(m.kind not in kinds or m.node not in nodes for m in missions.values()):
+            raise TrustError("each mission has a kind this version knows and a node of this roster")
         if any(relay not in missions for n in nodes.values() for relay in n.relays):
             raise TrustError("a node relays only missions of its own roster")
         desks: dict[str, Desk] = {}
         disabled: dict[str, str] = {}
         events = [f"{body.party}: roster {body.generation}.{body.version} taken"]
+        for name in list(nodes):
+            try:
+                self._check_log_key(body.party, nodes[name], claims)
+            except (BadKeyError, SignatureError, UnknownSuiteError) as error:
+                del nodes[name]
+                events.append(f"{name}: disabled, {error}")
         for entry in body.desks:
             mission = missions.get(mission_of(entry.desk))
             if mission is None:
                 raise TrustError(f"desk {entry.desk} belongs to no mission of the roster", desk=entry.desk)
             try:
-                keys = self._desk_keys(body.party, entry, previous)
+                keys = self._desk_keys(body, entry, previous, claims)
             except (BadKeyError, SignatureError, UnknownSuiteError) as error:
                 # A bad key disables its desk alone; the roster and everybody else go on.
                 disabled[entry.desk] = str(error)
@@ -571,26 +585,47 @@ class Trust:
             count = sum(desk.mission == name for desk in desks.values())
             if mission.kind in caps and count > caps[mission.kind]:
                 raise TrustError(f"{name} has {count} desks; the agreement allows {caps[mission.kind]}", mission=name)
-        revoked = frozenset(r.key for r in body.revocations)
-        return RosterView(document, body, desks, missions, nodes, revoked, disabled), tuple(events)
+        # From the bytes, not from the desks: a desk that is disabled for another key still ends the keys it ends.
+        ended: dict[int, set[bytes]] = {pb.KEY_STATE_TAINTED: set(), pb.KEY_STATE_REVOKED: set()}
+        for listed in (listed for entry in body.desks for listed in entry.keys):
+            if listed.state in ended:
+                ended[listed.state].add(suite.key_id(listed.key.suite, "desk", listed.key.key))
+        revoked = frozenset(r.key for r in body.revocations) | ended[pb.KEY_STATE_REVOKED]
+        tainted = frozenset(ended[pb.KEY_STATE_TAINTED])
+        return RosterView(document, body, desks, missions, nodes, revoked, tainted, disabled), tuple(events)
 
-    def _desk_keys(self, party: str, entry: pb.Desk, previous: RosterView | None) -> dict[bytes, DeskKey]:
+    def _check_log_key(self, party: str, node: pb.Node, claims: "_Claims") -> None:
+        key = node.log_key
+        if key.suite != suite.DESK_SUITE:
+            raise UnknownSuiteError(f"{node.node} has a log key of suite {key.suite}", suite=key.suite)
+        suite.check_signing_key(key.suite, key.key)
+        suite.check_possession(
+            key.suite, key.key, key.possession, lineage=self.lineage, party=party, name=node.node, role="log"
+        )
+        claims.add(key, node.node, "log")
+
+    def _desk_keys(
+        self, body: pb.Roster, entry: pb.Desk, previous: RosterView | None, claims: "_Claims"
+    ) -> dict[bytes, DeskKey]:
         if not 0 < len(entry.keys) <= MAX_KEYS_PER_DESK:
             raise BadKeyError(f"{entry.desk} lists {len(entry.keys)} keys; 1 to {MAX_KEYS_PER_DESK}", desk=entry.desk)
         before = previous.desks[entry.desk].keys if previous and entry.desk in previous.desks else {}
+        same_generation = previous is not None and previous.body.generation == body.generation
         keys: dict[bytes, DeskKey] = {}
         for listed in entry.keys:
             key = listed.key
+            if not pb.KEY_STATE_PREPARED <= listed.state <= pb.KEY_STATE_REVOKED:
+                raise BadKeyError(f"a key of {entry.desk} is in no state this version knows", desk=entry.desk)
             identity = suite.key_id(key.suite, "desk", key.key)
             if identity not in before:
                 if key.suite != suite.DESK_SUITE:
                     raise UnknownSuiteError(f"{entry.desk} has a key of suite {key.suite}", suite=key.suite)
                 suite.check_signing_key(key.suite, key.key)
                 suite.check_possession(
-                    key.suite, key.key, key.possession, lineage=self.lineage, party=party, name=entry.desk, role="desk"
+                    key.suite, key.key, key.possession, lineage=self.lineage, party=body.party, name=entry.desk, role="desk"
                 )
-                self._register(key, entry.desk, "desk")
-            elif listed.state < before[identity].state:
+                claims.add(key, entry.desk, "desk")
+            elif same_generation and listed.state < before[identity].state:
                 raise BadKeyError(f"a key of {entry.desk} goes back to an earlier state", desk=entry.desk)
             keys[identity] = DeskKey(
                 identity, key.suite, key.key, listed.state, listed.first_use_ms, listed.last_use_ms
@@ -620,6 +655,11 @@ class Trust:
                 raise EquivocationError(f"two {body.party} statuses at version {body.version}")
             if body.version < held.version or body.issue_time_ms < held.issue_time_ms:
                 raise RollbackError(f"{body.party} status {body.version}; held is {held.version}")
+            # Sticky: the holder of a status key, or its thief, lifts nothing; the next roster does.
+            if (body.roster.generation, body.roster.version) == (held.roster.generation, held.roster.version):
+                kept = [s.SerializeToString(deterministic=True) for s in body.suspensions]
+                if any(s.SerializeToString(deterministic=True) not in kept for s in held.suspensions):
+                    raise TrustError(f"{body.party} status {body.version} lifts a suspension; only the next roster does")
         if body.issue_time_ms > now_ms + self.agreement(now_ms).body.skew_ms:
             raise TrustError(f"the {body.party} status is issued in the future; check the clocks")
         events = [f"{body.party}: status {body.version} taken"]
@@ -633,6 +673,13 @@ class Trust:
                 raise EquivocationError(f"{body.party} status names another roster {listed} than the one held")
             if listed > held_number:
                 events.append(f"{body.party}: a newer roster {listed} exists; fetch it")
+        party_document, party = chain.parties[-1]
+        if body.party_document.version < party.version:
+            raise RollbackError(f"{body.party} status names party document {body.party_document.version}, an older one")
+        if body.party_document.version == party.version and body.party_document.digest != party_document.digest:
+            raise EquivocationError(f"{body.party} status names another party document than the one held")
+        if body.party_document.version > party.version:
+            events.append(f"{body.party}: party document {body.party_document.version} exists; fetch it")
         agreement = self._newest()
         if body.agreement.version == agreement.body.version and body.agreement.digest != agreement.digest:
             raise EquivocationError(f"{body.party} status names another agreement than the one held")
@@ -656,14 +703,15 @@ class Trust:
         signer = next((k for _, key, _ in document.signatures if (k := listed.keys.get(key))), None)
         if signer is None or len(document.signatures) != 1 or self.key_ended(desk_name, signer.id):
             raise SignatureError(f"the key card of {desk_name} is not signed by a current key of the desk")
-        # Flood guard before any signature is checked: one card a week, seven weeks, per desk (PROTOCOL 4.5).
+        # Flood guard before any signature is checked: one card a week, eleven weeks, per desk (PROTOCOL 4.5).
         week = getattr(claimed, "week", 0)
         if not week_of(now_ms) - 4 <= week <= week_of(now_ms) + CARDS_AHEAD + 1:
             raise TrustError(f"a key card for week {week} is outside the weeks in use", desk=desk_name)
+        # Checked before the alarm of two cards: junk must not raise it.
+        documents.require_key(document, pb.PublicKey(suite=signer.suite, key=signer.public), role="desk")
         held = self._cards.get((desk_name, week))
         if held is not None and not self.key_ended(desk_name, held.signed_by):
             raise EquivocationError(f"two key cards of {desk_name} for week {week}", desk=desk_name)
-        documents.require_key(document, pb.PublicKey(suite=signer.suite, key=signer.public), role="desk")
         body = documents.body(document, pb.KeyCard)
         self._lineage(body.lineage, "key card")
         if body.suite != suite.DESK_SUITE:
@@ -689,6 +737,32 @@ class Trust:
         self._renounced[body.key] = document
         self._hold(document)
         return (f"{body.desk}: renounced its key; do not trust it any more",)
+
+
+class _Claims:
+    """Who uses which component key, changed only as a whole: a document that is refused claims nothing.
+
+    Component keys are never reused: each half belongs to one key, owner and role in the lineage.
+    """
+
+    def __init__(self, held: dict[bytes, tuple[str, str, bytes]]) -> None:
+        self._held = held
+        self._new: dict[bytes, tuple[str, str, bytes]] = {}
+
+    def add(self, key: pb.PublicKey, owner: str, role: str) -> None:
+        claim = (owner, role, suite.key_id(key.suite, role, key.key))
+        halves = suite.components(key.suite, key.key)
+        if any(self._held.get(half, self._new.get(half, claim)) != claim for half in halves):
+            raise BadKeyError(f"a component key of {owner} ({role}) is in use elsewhere", owner=owner)
+        self._new.update(dict.fromkeys(halves, claim))
+
+    def add_role_keys(self, body: pb.Party) -> None:
+        for role in ("root", "roster", "status"):
+            for holder in getattr(body, role).keys:
+                self.add(holder.key, f"{body.party}:{holder.holder}", role)
+
+    def commit(self) -> None:
+        self._held.update(self._new)
 
 
 def _publics(keys: pb.RoleKeys) -> list[tuple[str, int, bytes]]:
