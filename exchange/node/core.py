@@ -12,10 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
+import structlog
+
 from exchange import checkpoint, envelope
 from exchange.admission import Admission, check_stream
-from exchange.errors import IdentityError, LimitError, StoreError
-from exchange.store.contract import NewEntry, Row, Store
+from exchange.errors import IdentityError, LimitError, ProofError, StoreError
+from exchange.store.contract import NewEntry, RefusalRecord, Row, Store
 from exchange.v1 import envelope_pb2 as env
 from exchange.v1 import exchange_pb2 as pb
 from google.protobuf.message import DecodeError
@@ -23,9 +25,10 @@ from keys import documents
 from keys.encoding import digest, parse_canonical
 from keys.errors import PeerError, TocsinError
 from keys.suite import SigningKey
-from keys.trust import Trust
+from keys.trust import MissingDocumentError, Trust
 
 T = TypeVar("T")
+log = structlog.get_logger("tocsin.node")
 GROUP_BYTES: Final = 4_000_000
 MAX_WAITING: Final = 512
 CACHED_STREAMS: Final = 10_000
@@ -381,6 +384,62 @@ class Node:
         if from_size:
             response.consistency.extend(await self._read(self.store.consistency, from_size, size))
         return response
+
+    async def prove(self, positions: Sequence[int]) -> tuple[list[tuple[bytes, ...]], bytes]:
+        """Inclusion proofs of several entries in the newest signed tree, and its note."""
+        note = self._note
+        size = checkpoint.parse(note).size
+        proofs = await self._read(lambda: [tuple(self.store.inclusion(position, size)) for position in positions])
+        return proofs, note
+
+    async def add_cosignature(self, note: bytes, *, by: str) -> None:
+        """Keep another node's signature under one of our checkpoints.
+
+        Raises:
+            IdentityError: The caller is no node of another party.
+            ProofError: Not one of our checkpoints, or not signed by the caller.
+        """
+        cosigner = self.trust.node(by)
+        if cosigner is None or by.partition(".")[0] == self.name.partition(".")[0]:
+            raise IdentityError("only a node of another party cosigns", caller=by)
+        seen = checkpoint.verify(note, self._log_key.suite, self._log_key.public, name=self.name)
+        checkpoint.verify_cosignature(note, cosigner.log_key.suite, cosigner.log_key.key, name=by)
+        size = await self._read(self.store.size)
+        if seen.origin != self.origin or seen.size > size or await self._read(self.store.root, seen.size) != seen.root:
+            raise ProofError("the cosigned checkpoint is none of this log")
+        await self._read(self.store.set_note, f"{self.origin}+{by}", note)
+
+    async def cursor(self, origin: str) -> int:
+        """Next position wanted of another log."""
+        return await self._read(self.store.cursor, origin)
+
+    async def remember_checkpoint(self, origin: str, note: bytes) -> None:
+        """Persist what we saw of another log: it may never shrink or fork afterwards."""
+        await self._read(self.store.set_note, origin, note)
+
+    def cosign(self, note: bytes) -> bytes:
+        """Our signature under another log's checkpoint, which the follower verified and persisted."""
+        return checkpoint.cosign(note, self._log_key, name=self.name)
+
+    async def park(self, entry: pb.Entry, origin: str, error: TocsinError) -> None:
+        """Keep an entry whose documents are missing, bounded, until they come."""
+        await self._read(self.store.park, entry.leaf, entry.data, origin, entry.position, error.reason)
+
+    async def retry_parked(self, now_ms: int) -> None:
+        """Try the parked entries again after a document came."""
+        for parked in await self._read(self.store.parked):
+            try:
+                await (await self.publish(parked.data, by=None, now_ms=now_ms))
+            except MissingDocumentError:
+                continue
+            except TocsinError as error:
+                log.warning("parked entry refused", origin=parked.origin, reason=error.reason)
+            await self._read(self.store.unpark, parked.id)
+
+    async def record_refusal(self, entry: pb.Entry, origin: str, error: TocsinError) -> None:
+        """Keep the fact that a followed entry was refused: position, id and rule."""
+        record = RefusalRecord(origin, entry.position, entry.leaf, error.reason, self._clock())
+        await self._read(self.store.record_refusal, record)
 
     def readable_by(self, caller: str) -> frozenset[str]:
         """The desks whose envelopes a caller may fetch: itself; for a node, the desks of missions it hosts or relays."""
