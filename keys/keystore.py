@@ -349,13 +349,16 @@ def _read_private(file: Path, limit: int) -> bytes:
         descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
         raise KeystoreError(f"cannot read {file}: {error.strerror}") from None
-    with os.fdopen(descriptor, "rb") as stream:
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise KeystoreError(f"{file} is not a file")
         if status.st_mode & 0o077:
             raise KeystoreError(f"other users have rights on {file}", hint=f"chmod 600 {file}")
-        data = stream.read(limit + 1)
+        with os.fdopen(descriptor, "rb", closefd=False) as stream:
+            data = stream.read(limit + 1)
+    finally:
+        os.close(descriptor)
     if len(data) > limit:
         raise KeystoreError(f"{file} is longer than {limit} bytes")
     return data
