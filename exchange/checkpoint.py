@@ -1,0 +1,133 @@
+"""Checkpoints: a log's signed head as a C2SP signed note, and other nodes' cosignatures under it. No I/O.
+
+    tocsin/kr.the-hague-1/1
+    42
+    <base64 of the root>
+    time 1790000000000
+
+    — kr.the-hague-1 <base64 of key hash (4 bytes) | composite signature>
+
+The signature type is 0xff, our own: public C2SP witnesses do not read it. Source: docs/PROTOCOL.md section 8.2; C2SP
+signed-note, tlog-checkpoint.
+"""
+
+import base64
+import binascii
+from dataclasses import dataclass
+from typing import Final
+
+from exchange.errors import ProofError
+from keys import suite
+from keys.encoding import digest
+from keys.errors import SignatureError
+
+CHECKPOINT: Final = "tocsin/1/checkpoint"
+COSIGNATURE: Final = "tocsin/1/cosignature"
+MAX_NOTE_BYTES: Final = 64 * 1024
+MAX_SIGNATURES: Final = 8
+DASH: Final = "— "
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A parsed note: unverified until `verify` returned it. `time_ms` is the signer's clock, ms UTC."""
+
+    origin: str
+    size: int
+    root: bytes
+    time_ms: int
+    text: bytes
+    signatures: tuple[tuple[str, bytes, bytes], ...]
+
+
+def key_hash(name: str, suite_id: int, public: bytes) -> bytes:
+    """Four bytes that help to choose a key; type 0xff with our label, as C2SP asks of private types."""
+    return digest(name.encode() + b"\n\xfftocsin/1" + bytes([suite_id]) + public)[:4]
+
+
+def sign(origin: str, size: int, root: bytes, key: suite.SigningKey, *, name: str, time_ms: int) -> bytes:
+    """A signed note."""
+    text = f"{origin}\n{size}\n{base64.b64encode(root).decode()}\ntime {time_ms}\n".encode()
+    return text + b"\n" + _line(text, key, name, CHECKPOINT)
+
+
+def cosign(note: bytes, key: suite.SigningKey, *, name: str) -> bytes:
+    """The note with one more line: the cosigner saw this history, no more and no less."""
+    return note + _line(parse(note).text, key, name, COSIGNATURE)
+
+
+def _line(text: bytes, key: suite.SigningKey, name: str, context: str) -> bytes:
+    blob = key_hash(name, key.suite, key.public) + key.sign(text, ctx=context)
+    return f"{DASH}{name} {base64.b64encode(blob).decode()}\n".encode()
+
+
+def parse(note: bytes) -> Checkpoint:
+    """Read a note; nothing is verified.
+
+    Raises:
+        ProofError: Not a checkpoint note of ours.
+    """
+    if len(note) > MAX_NOTE_BYTES:
+        raise ProofError("the checkpoint is too long")
+    try:
+        text, _, rest = note.decode().rpartition("\n\n")
+        origin, size, root, time = text.split("\n")
+        lines = rest.splitlines()
+        signatures = tuple(_parse_line(line) for line in lines)
+        parsed = Checkpoint(
+            origin,
+            int(size),
+            base64.b64decode(root, validate=True),
+            int(time.removeprefix("time ")),
+            (text + "\n").encode(),
+            signatures,
+        )
+    except (ValueError, binascii.Error):
+        raise ProofError("the bytes are no checkpoint") from None
+    canonical = f"{parsed.origin}\n{parsed.size}\n{base64.b64encode(parsed.root).decode()}\ntime {parsed.time_ms}\n"
+    # One text for one head: no signs, spaces or leading zeros that another reader would take differently.
+    if canonical.encode() != parsed.text or parsed.size < 0 or len(parsed.root) != 32:  # noqa: PLR2004 - SHA-256
+        raise ProofError("the checkpoint is not in its one form")
+    if not 1 <= len(signatures) <= MAX_SIGNATURES or not rest.endswith("\n"):
+        raise ProofError("a checkpoint has 1 to 8 signature lines")
+    return parsed
+
+
+def _parse_line(line: str) -> tuple[str, bytes, bytes]:
+    if not line.startswith(DASH):
+        raise ValueError
+    name, blob = line.removeprefix(DASH).split(" ")
+    raw = base64.b64decode(blob, validate=True)
+    return name, raw[:4], raw[4:]
+
+
+def verify(note: bytes, suite_id: int, public: bytes, *, name: str) -> Checkpoint:
+    """A checkpoint that the log's key signed.
+
+    Raises:
+        ProofError: It did not.
+    """
+    return _verify(note, suite_id, public, name, CHECKPOINT)
+
+
+def verify_cosignature(note: bytes, suite_id: int, public: bytes, *, name: str) -> Checkpoint:
+    """A checkpoint that a witness cosigned.
+
+    Raises:
+        ProofError: It did not.
+    """
+    return _verify(note, suite_id, public, name, COSIGNATURE)
+
+
+def _verify(note: bytes, suite_id: int, public: bytes, name: str, context: str) -> Checkpoint:
+    parsed = parse(note)
+    wanted = key_hash(name, suite_id, public)
+    for signer, hint, signature in parsed.signatures:
+        if signer != name or hint != wanted:
+            continue
+        try:
+            suite.verify(suite_id, public, parsed.text, signature, ctx=context)
+        except SignatureError:
+            continue
+        return parsed
+    raise ProofError(f"the checkpoint is not signed by {name}", signer=name)
