@@ -20,7 +20,7 @@ class TocsinError(Exception):
     reason: ClassVar[str] = "INTERNAL"
     hint: str = ""
 
-    def __init__(self, message: str, *, hint: str | None = None, **metadata: object) -> None:
+    def __init__(self, message: str, /, *, hint: str | None = None, **metadata: object) -> None:
         super().__init__(message)
         if hint is not None:
             self.hint = hint
