@@ -134,7 +134,7 @@ def verify_consistency(old: int, new: int, old_root: bytes, new_root: bytes, pro
     """
     if not 0 < old <= new or len(proof) > 2 * MAX_PROOF:
         raise ProofError(f"a log never shrinks, and nothing is proved from an empty one: {old} to {new}")
-    _check_hashes((old_root, new_root, *proof))
+    _check_hashes(proof)
     if old == new:
         if proof or old_root != new_root:
             raise ProofError("two roots for one size")

@@ -17,7 +17,12 @@ def unbent(_body: object) -> None:
 
 
 def next_roster(
-    world: World, party: str, bend: Callable[[pb.Roster], None] = unbent, *, after: Document | None = None, now_ms: int = NOON
+    world: World,
+    party: str,
+    bend: Callable[[pb.Roster], None] = unbent,
+    *,
+    after: Document | None = None,
+    now_ms: int = NOON,
 ) -> Document:
     """The roster after `after` (the world's first by default)."""
     after = after or world.rosters[party]
@@ -114,7 +119,9 @@ def next_party(
     return document
 
 
-def with_roles(world: World, party: str, document: Document, replace: dict[str, dict[str, suite.SigningKey]]) -> founding.PartyKeys:
+def with_roles(
+    world: World, party: str, document: Document, replace: dict[str, dict[str, suite.SigningKey]]
+) -> founding.PartyKeys:
     """The party's keys after `next_party`."""
     old = world.parties[party]
     return founding.PartyKeys(party, {**old.keys, **replace}, document)
