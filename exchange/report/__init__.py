@@ -1,0 +1,34 @@
+"""Reports: what is said about supply; made, checked, cleaned, read from files (docs/PROTOCOL.md section 6).
+
+`problems`, `validate` and `clean_report` are in rules, `to_dict` and `from_dict` in shape, the file formats in readers.
+"""
+
+from exchange.report.faults import Problem, ReportError, RowError, RowErrors
+from exchange.report.readers import read_csv, read_json, read_json_lines
+from exchange.report.rules import (
+    MAX_REPORT_BYTES,
+    clean_message,
+    clean_report,
+    new_report_id,
+    problems,
+    validate,
+)
+from exchange.report.shape import from_dict, to_dict
+
+__all__ = [
+    "MAX_REPORT_BYTES",
+    "Problem",
+    "ReportError",
+    "RowError",
+    "RowErrors",
+    "clean_message",
+    "clean_report",
+    "from_dict",
+    "new_report_id",
+    "problems",
+    "read_csv",
+    "read_json",
+    "read_json_lines",
+    "to_dict",
+    "validate",
+]

@@ -1,0 +1,345 @@
+"""What a report must keep to, and how text from elsewhere is made harmless."""
+
+import math
+import re
+from collections.abc import Iterable
+from typing import Final, NamedTuple, TypeVar
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+from exchange.report.faults import MAX_PROBLEMS, Problem, ReportError
+from exchange.report.periods import date_start_ms, period_start_ms
+from exchange.text import clean, is_clean
+from exchange.units import COUNTRIES, CURRENCIES, TARIFFS, UNITS, Dimension
+from exchange.v1 import report_pb2 as pb
+
+M = TypeVar("M", bound=Message)
+
+MAX_REPORT_BYTES: Final = 256 * 1024  # a quarter of an envelope: a batch always has room for others
+MAX_LIST: Final = 64
+FIELD_CHARS: Final = 200  # names, references, notes
+LONG_FIELD_CHARS: Final[dict[str, int]] = {"url": 2000, "credit": 400, "text": 4000}
+MULTILINE_FIELDS: Final = frozenset(["text"])
+# It is tomorrow in Seoul while it is still today in UTC; the earliest zone is 14 hours ahead.
+DATE_SLACK_MS: Final = 14 * 3_600_000
+
+_HS: Final = re.compile(r"[0-9]{6}(?:[0-9]{2}){0,2}\Z")
+_LOCODE: Final = re.compile(r"[A-Z]{2}[A-Z2-9]{3}\Z")
+_LANGUAGE: Final = re.compile(r"[a-z]{2,3}(?:-[A-Z][a-z]{3})?(?:-(?:[A-Z]{2}|[0-9]{3}))?\Z")
+_URL: Final = re.compile(r"https?://[!-;=?-~]+\Z")
+_MEDIA_TYPE: Final = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,63}/[a-z0-9][a-z0-9!#$&^_.+-]{0,63}\Z")
+
+_QUANTITY: Final = frozenset(
+    [Dimension.MASS, Dimension.VOLUME, Dimension.AREA, Dimension.LENGTH, Dimension.ENERGY, Dimension.COUNT]
+)
+_TIME: Final = frozenset([Dimension.TIME])
+_SHARE: Final = frozenset([Dimension.SHARE])
+_COUNT: Final = frozenset([Dimension.COUNT])
+
+
+class _KindRule(NamedTuple):
+    """What one indicator kind allows: unit dimensions, "needs" / "may" / "no" currency, least and greatest value."""
+
+    dimensions: frozenset[Dimension]
+    currency: str
+    least: float
+    greatest: float
+
+
+_KINDS: Final[dict[int, _KindRule]] = {
+    # A price may go below zero (oil, April 2020; electricity often); a stock cannot.
+    pb.INDICATOR_KIND_PRICE: _KindRule(_QUANTITY, "needs", -math.inf, math.inf),
+    pb.INDICATOR_KIND_STOCK: _KindRule(_QUANTITY, "no", 0, math.inf),
+    pb.INDICATOR_KIND_COVER: _KindRule(_TIME, "no", 0, math.inf),
+    pb.INDICATOR_KIND_OUTPUT: _KindRule(_QUANTITY, "no", 0, math.inf),
+    pb.INDICATOR_KIND_CAPACITY: _KindRule(_QUANTITY, "no", 0, math.inf),
+    # Above 100 % happens for a while, when capacity is "sustainable"; 200 % is a slip of the keyboard.
+    pb.INDICATOR_KIND_UTILISATION: _KindRule(_SHARE, "no", 0, 200),
+    pb.INDICATOR_KIND_IMPORTS: _KindRule(_QUANTITY, "may", 0, math.inf),
+    pb.INDICATOR_KIND_EXPORTS: _KindRule(_QUANTITY, "may", 0, math.inf),
+    pb.INDICATOR_KIND_ORDERS: _KindRule(_QUANTITY, "may", 0, math.inf),
+    pb.INDICATOR_KIND_DEMAND: _KindRule(_QUANTITY, "no", 0, math.inf),
+    pb.INDICATOR_KIND_LEAD_TIME: _KindRule(_TIME, "no", 0, math.inf),
+    pb.INDICATOR_KIND_TRANSIT_TIME: _KindRule(_TIME, "no", 0, math.inf),
+    pb.INDICATOR_KIND_SUPPLIER_SHARE: _KindRule(_SHARE, "no", 0, 100),
+    pb.INDICATOR_KIND_CONCENTRATION: _KindRule(_COUNT, "no", 0, 1),
+}
+
+
+def new_report_id(now_ms: int, random: bytes) -> bytes:
+    """A UUIDv7 of RFC 9562, 16 bytes: sorts by time of making.
+
+    Args:
+        now_ms: Milliseconds UTC since 1970, in [0, 2**48).
+        random: At least 10 fresh random bytes; the first 10 are used.
+
+    Raises:
+        ValueError: A time outside the range or too few random bytes.
+    """
+    if not 0 <= now_ms < 1 << 48 or len(random) < 10:
+        raise ValueError("a UUIDv7 needs a time within 48 bits and 10 random bytes")
+    tail = bytearray(random[:10])
+    tail[0] = tail[0] & 0x0F | 0x70
+    tail[2] = tail[2] & 0x3F | 0x80
+    return now_ms.to_bytes(6, "big") + bytes(tail)
+
+
+def is_report_id(data: bytes) -> bool:
+    """Whether the bytes are a UUIDv7."""
+    return len(data) == 16 and data[6] >> 4 == 7 and data[8] >> 6 == 2
+
+
+def _limit(field: FieldDescriptor) -> int:
+    return LONG_FIELD_CHARS.get(field.name, FIELD_CHARS)
+
+
+def clean_message(message: M) -> M:
+    """A copy whose every text is harmless: for alerts and consultation messages as for reports.
+
+    Numbers, bytes, order and fields of a newer version stay. The signed original keeps its bytes; show this copy.
+    """
+    copy = type(message)()
+    copy.CopyFrom(message)
+    _clean_in_place(copy)
+    return copy
+
+
+def _clean_in_place(message: Message) -> None:
+    # Recursion ends: the message types do not contain themselves.
+    for field, value in message.ListFields():
+        if field.type == FieldDescriptor.TYPE_STRING:
+            lines = field.name in MULTILINE_FIELDS
+            if field.is_repeated:
+                value[:] = [clean(text, max_chars=_limit(field), lines=lines) for text in value]
+            else:
+                setattr(message, field.name, clean(value, max_chars=_limit(field), lines=lines))
+        elif field.type == FieldDescriptor.TYPE_MESSAGE:
+            for part in value if field.is_repeated else [value]:
+                _clean_in_place(part)
+
+
+def clean_report(report: pb.Report) -> pb.Report:
+    """A copy of a report from elsewhere whose texts are harmless in a terminal (see exchange.text.clean).
+
+    Never refuses: what another country says is delivered. Use `problems` to say what is odd about it.
+    """
+    return clean_message(report)
+
+
+def validate(report: pb.Report, *, now_ms: int) -> None:
+    """Refuse a report that this desk must not send.
+
+    Args:
+        report: The report.
+        now_ms: Milliseconds UTC; periods and publication dates after it are refused.
+
+    Raises:
+        ReportError: Names the first field that is wrong, and lists all.
+    """
+    found = problems(report, now_ms=now_ms)
+    if found:
+        raise ReportError(found)
+
+
+def problems(report: pb.Report, *, now_ms: int) -> list[Problem]:
+    """Everything that is wrong with a report, at most MAX_PROBLEMS; empty = it may be sent."""
+    found: list[Problem] = []
+    for problem in _all_problems(report, now_ms):
+        found.append(problem)
+        if len(found) == MAX_PROBLEMS:
+            break
+    return found
+
+
+def _all_problems(report: pb.Report, now_ms: int) -> Iterable[Problem]:
+    if not is_report_id(report.id):
+        yield Problem("id", "is not a UUIDv7 of 16 bytes")
+    if report.ByteSize() > MAX_REPORT_BYTES:
+        yield Problem("", f"{report.ByteSize()} bytes, above {MAX_REPORT_BYTES}")
+        return  # the rest is bounded by size
+    yield from _shape_problems(report, "")
+    for name in ("supersedes", "withdraws"):
+        for i, other in enumerate(getattr(report, name)):
+            if not is_report_id(other) or other == report.id:
+                yield Problem(f"{name}[{i}]", "is not the id of another report")
+    says_nothing = not (report.level or report.indicators or report.events)
+    if not (report.withdraws and says_nothing):
+        if report.HasField("subject"):
+            yield from _subject_problems(report.subject)
+        else:
+            yield Problem("subject", "is missing")
+        if not report.level:
+            yield Problem("level", "is missing; one of normal, watch, strained, disrupted, halted")
+    if report.HasField("place"):
+        yield from _place_problems(report.place)
+    for i, indicator in enumerate(report.indicators):
+        yield from _indicator_problems(indicator, f"indicators[{i}].", now_ms)
+    for i, event in enumerate(report.events):
+        yield from _event_problems(event, f"events[{i}].", now_ms)
+    for i, source in enumerate(report.sources):
+        if not source.name:
+            yield Problem(f"sources[{i}].name", "is missing")
+        if source.url and not _URL.match(source.url):
+            yield Problem(f"sources[{i}].url", "is not an http or https address")
+        if source.time_ms > now_ms + DATE_SLACK_MS:
+            yield Problem(f"sources[{i}].time_ms", "lies in the future")
+    yield from _text_problems(report.summary, "summary")
+    for i, file in enumerate(report.attachments):
+        yield from _attachment_problems(file, f"attachments[{i}].")
+    if report.observe_time_ms > now_ms + DATE_SLACK_MS:
+        yield Problem("observe_time_ms", "lies in the future")
+
+
+_COUNTS: Final[dict[str, int]] = {"sources": 16, "attachments": 16, "summary": 8, "description": 8, "hs": 256}
+
+
+def _shape_problems(message: Message, path: str) -> Iterable[Problem]:
+    """Length of lists, harmless text, known enum values: the same for every message."""
+    for field, value in message.ListFields():
+        where = path + field.name
+        if field.is_repeated and len(value) > _COUNTS.get(field.name, MAX_LIST):
+            yield Problem(where, f"{len(value)} entries, at most {_COUNTS.get(field.name, MAX_LIST)}")
+            continue
+        for i, one in enumerate(value if field.is_repeated else [value]):
+            place = f"{where}[{i}]" if field.is_repeated else where
+            if field.type == FieldDescriptor.TYPE_STRING:
+                if not is_clean(one, max_chars=_limit(field), lines=field.name in MULTILINE_FIELDS):
+                    yield Problem(
+                        place, f"longer than {_limit(field)} characters, or has control, direction or hidden characters"
+                    )
+            elif field.type == FieldDescriptor.TYPE_ENUM:
+                if field.enum_type is not None and one not in field.enum_type.values_by_number:
+                    yield Problem(place, f"{one} is not a value this version knows")
+            elif field.type == FieldDescriptor.TYPE_MESSAGE:
+                yield from _shape_problems(one, place + ".")
+
+
+def hs_problem(code: str) -> str:
+    """What is wrong with an HS code without dots, in words; empty = nothing."""
+    if not _HS.match(code):
+        lost = "; a spreadsheet may have dropped the leading zero" if code.isascii() and len(code) in (5, 7, 9) else ""
+        return f"is not an HS code of 6, 8 or 10 digits{lost}"
+    # 77 is reserved in the Harmonized System; 98 and 99 are national and say nothing to the other side.
+    if code[:2] in ("00", "77", "98", "99"):
+        return f"HS 2022 has no chapter {code[:2]}"
+    return ""
+
+
+def _subject_problems(subject: pb.Subject) -> Iterable[Problem]:
+    if not subject.item:
+        yield Problem("subject.item", "is missing")
+    if subject.hs and (wrong := hs_problem(subject.hs)):
+        yield Problem("subject.hs", wrong)
+    if len(subject.hs) > 6 and subject.hs_country not in TARIFFS:
+        yield Problem("subject.hs_country", "digits after the sixth need the country of the tariff, or EU")
+    if len(subject.hs) <= 6 and subject.hs_country:
+        yield Problem("subject.hs_country", "only for codes with digits after the sixth")
+
+
+def _place_problems(place: pb.Place) -> Iterable[Problem]:
+    if place.country and place.country not in COUNTRIES:
+        yield Problem("place.country", "is not an ISO 3166-1 alpha-2 code in upper case")
+    if place.locode and (not _LOCODE.match(place.locode) or place.locode[:2] != place.country):
+        yield Problem("place.locode", "is not a UN/LOCODE of five characters in that country")
+
+
+def _number_problems(value: float, where: str) -> Iterable[Problem]:
+    if not math.isfinite(value):
+        yield Problem(where, "is not a finite number")
+    elif value == 0 and math.copysign(1, value) < 0:
+        yield Problem(where, "is minus zero; write 0")
+
+
+def _indicator_problems(indicator: pb.Indicator, path: str, now_ms: int) -> Iterable[Problem]:
+    rule = _KINDS.get(indicator.kind)
+    if rule is None:
+        yield Problem(path + "kind", "is missing or unknown")
+    yield from _number_problems(indicator.value, path + "value")
+    if indicator.HasField("baseline"):
+        yield from _number_problems(indicator.baseline, path + "baseline")
+    if indicator.unit and indicator.unit not in UNITS:
+        yield Problem(path + "unit", "is not a Recommendation 20 code known here, such as TNE, KGM, WEE, P1, C62")
+    if indicator.currency and indicator.currency not in CURRENCIES:
+        yield Problem(path + "currency", "is not an ISO 4217 code known here, such as EUR, KRW, USD")
+    if rule is not None:
+        yield from _kind_problems(indicator, rule, path)
+    start = period_start_ms(indicator.period)
+    if start is None:
+        yield Problem(path + "period", 'is not "2023", "2023-11", "2023-W47" or "2023-11-20"')
+    elif start > now_ms + DATE_SLACK_MS:
+        yield Problem(path + "period", f"{indicator.period} lies in the future")
+
+
+def _kind_problems(indicator: pb.Indicator, rule: _KindRule, path: str) -> Iterable[Problem]:
+    kind = pb.IndicatorKind.Name(indicator.kind).removeprefix("INDICATOR_KIND_").lower()
+    money = bool(indicator.currency)
+    if rule.currency == "needs" and not money:
+        yield Problem(path + "currency", f"{kind} needs a currency per unit, such as USD per TNE")
+    elif rule.currency == "no" and money:
+        yield Problem(path + "currency", f"{kind} is not in money")
+    elif rule.currency == "may" and money and indicator.unit:
+        yield Problem(path + "unit", f"{kind} is a quantity with a unit or money with a currency, not both")
+    if not indicator.unit:
+        if not (rule.currency == "may" and money):
+            yield Problem(path + "unit", "is missing")
+    elif indicator.unit in UNITS and UNITS[indicator.unit].dimension not in rule.dimensions:
+        allowed = ", ".join(sorted(dimension.value for dimension in rule.dimensions))
+        yield Problem(path + "unit", f"{indicator.unit} does not fit {kind}, which is in units of {allowed}")
+    for name in ("value", "baseline"):
+        value: float = getattr(indicator, name)
+        # `not (a <= x)` would also catch NaN, which is named already.
+        if value < rule.least or value > rule.greatest:
+            bound = f"below {rule.least:g}" if value < rule.least else f"above {rule.greatest:g}"
+            yield Problem(path + name, f"{kind} is {bound}")
+
+
+def _event_problems(event: pb.Event, path: str, now_ms: int) -> Iterable[Problem]:
+    if not event.kind:
+        yield Problem(path + "kind", "is missing")
+    starts: dict[str, int | None] = {}
+    for name in ("public_date", "start_date", "end_date"):
+        text: str = getattr(event, name)
+        starts[name] = date_start_ms(text)
+        if text and starts[name] is None:
+            yield Problem(path + name, 'is not a date "2023-11-20" or "2023-11"')
+    if not event.public_date and not event.start_date:
+        yield Problem(path + "public_date", "is missing, and start_date too: an event has a date")
+    public, start, end = starts["public_date"], starts["start_date"], starts["end_date"]
+    if public is not None and public > now_ms + DATE_SLACK_MS:
+        yield Problem(path + "public_date", "lies in the future")
+    # "2024-04" may end what began on 2024-04-03, so compare only what both dates say.
+    shared = min(len(event.start_date), len(event.end_date))
+    if start is not None and end is not None and event.end_date[:shared] < event.start_date[:shared]:
+        yield Problem(path + "end_date", "is before start_date")
+    for name in ("actors", "affected"):
+        for i, country in enumerate(getattr(event, name)):
+            if country not in COUNTRIES:
+                yield Problem(f"{path}{name}[{i}]", "is not an ISO 3166-1 alpha-2 code in upper case")
+    for i, code in enumerate(event.hs):
+        if wrong := hs_problem(code):
+            yield Problem(f"{path}hs[{i}]", wrong)
+    yield from _text_problems(event.description, path + "description")
+
+
+def _text_problems(texts: Iterable[pb.Text], path: str) -> Iterable[Problem]:
+    seen: set[str] = set()
+    for i, text in enumerate(texts):
+        if not _LANGUAGE.match(text.language):
+            yield Problem(f"{path}[{i}].language", "is not a language tag such as en, ko, nl, zh-Hant")
+        elif text.language in seen:
+            yield Problem(f"{path}[{i}].language", f"{text.language} is there twice")
+        seen.add(text.language)
+        if not text.text:
+            yield Problem(f"{path}[{i}].text", "is empty")
+
+
+def _attachment_problems(file: pb.Attachment, path: str) -> Iterable[Problem]:
+    if len(file.digest) != 32:
+        yield Problem(path + "digest", "is not 32 bytes")
+    if len(file.key) != 32:
+        yield Problem(path + "key", "is not 32 bytes")
+    if not _MEDIA_TYPE.match(file.media_type):
+        yield Problem(path + "media_type", "is not a media type such as application/pdf")
+    if not file.name or "/" in file.name or "\\" in file.name or file.name.startswith("."):
+        yield Problem(path + "name", "is not a plain file name")
