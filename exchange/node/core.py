@@ -107,6 +107,7 @@ class Node:
         self._heads: OrderedDict[bytes, tuple[int, bytes]] = OrderedDict()
         self._wake = threading.Condition()
         self._closing = False
+        self._ending = False
         self._grown = asyncio.Event()
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="store-read")
         self._writer = threading.Thread(target=self._write_forever, name="store-write", daemon=True)
@@ -441,6 +442,15 @@ class Node:
         record = RefusalRecord(origin, entry.position, entry.leaf, error.reason, self._clock())
         await self._read(self.store.record_refusal, record)
 
+    async def prune(self, channel: str, before_ms: int, strip: Callable[[bytes], bytes]) -> int:
+        """Apply the retention rule of a channel; leaves stay."""
+        return await self._read(self.store.prune, channel, before_ms, strip)
+
+    def wake_readers(self) -> None:
+        """End live subscriptions: the node is about to stop."""
+        self._ending = True
+        self._grown.set()
+
     def readable_by(self, caller: str) -> frozenset[str]:
         """The desks whose envelopes a caller may fetch: itself; for a node, the desks of missions it hosts or relays."""
         if "/" in caller:
@@ -460,7 +470,7 @@ class Node:
         Ends at the newest entry unless `follow`. Sends an empty batch as a heartbeat when nothing happens.
         """
         sent_size = 0
-        while not self._closing:
+        while not self._ending:
             grown = self._grown
             note = self._note
             size = checkpoint.parse(note).size

@@ -1,0 +1,98 @@
+"""Small files both node and desk keep: settings, a bundle of documents, private directories."""
+
+import os
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from exchange.v1 import exchange_pb2 as pb
+from keys import documents
+from keys.documents import Document
+from keys.errors import TocsinError, UsageError
+from keys.trust import Trust
+
+S = TypeVar("S", bound="Settings")
+BUNDLE: Final = "documents.bundle"
+MAX_BUNDLE_BYTES: Final = 64 * 1024 * 1024
+
+
+class Settings(BaseModel):
+    """A TOML file; unknown keys are refused, so that a typing error is not silence."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def load_settings(kind: type[S], path: Path) -> S:
+    """Read settings.
+
+    Raises:
+        UsageError: Names the file and the setting.
+    """
+    try:
+        return kind.model_validate(tomllib.loads(path.read_text()))
+    except FileNotFoundError:
+        raise UsageError(f"{path} does not exist", hint="run the init command first, or check the path") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path}: {error}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UsageError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+def save_settings(settings: Settings, path: Path) -> None:
+    """Write settings as TOML; strings, integers and lists of strings are all there is."""
+    lines = []
+    for name, value in settings.model_dump().items():
+        if isinstance(value, list):
+            lines.append(f"{name} = [{', '.join(_quote(item) for item in value)}]")
+        else:
+            lines.append(f"{name} = {_quote(value) if isinstance(value, str) else value}")
+    path.write_text("\n".join(lines) + "\n")
+
+
+def _quote(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def private_directory(path: Path) -> Path:
+    """Make a directory only its owner can read."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.chmod(0o700)
+    return path
+
+
+def save_bundle(path: Path, held: Iterable[Document]) -> None:
+    """Write documents, in the order in which they can be taken; replaces the file in one step."""
+    data = pb.PutDocumentsRequest(documents=[d.encode() for d in held]).SerializeToString()
+    fresh = path.with_suffix(".new")
+    with fresh.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+
+
+def load_bundle(path: Path) -> list[bytes]:
+    """Encoded documents of a bundle; unverified."""
+    if not path.exists():
+        return []
+    if path.stat().st_size > MAX_BUNDLE_BYTES:
+        raise UsageError(f"{path} is larger than {MAX_BUNDLE_BYTES} bytes")
+    request = pb.PutDocumentsRequest()
+    request.ParseFromString(path.read_bytes())
+    return list(request.documents)
+
+
+def load_trust(path: Path, lineage: bytes, *, now_ms: int) -> tuple[Trust, list[TocsinError]]:
+    """A Trust from a bundle, and what of it was refused: a status or card that is too old by now, for example."""
+    trust = Trust(lineage)
+    refused = []
+    for data in load_bundle(path):
+        try:
+            trust.take(documents.decode(data), now_ms=now_ms)
+        except TocsinError as error:
+            refused.append(error)
+    return trust, refused

@@ -1,0 +1,267 @@
+"""The node as a process: its directory, its two listeners, its followers, its end."""
+
+import asyncio
+import contextlib
+import gc
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import grpc
+import structlog
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from exchange import files, tls, wire
+from exchange.envelope import prune
+from exchange.errors import IdentityError
+from exchange.node.core import Node
+from exchange.node.follow import Follower
+from exchange.node.service import EnrolService, ExchangeService
+from exchange.store.sqlite import SqliteStore
+from exchange.v1 import exchange_pb2 as pb
+from exchange.v1 import exchange_pb2_grpc as rpc
+from keys import founding, suite
+from keys.errors import TocsinError, UsageError
+from keys.keystore import Keystore
+from keys.trust import Trust
+from keys.v1 import documents_pb2 as docs
+
+SERVICE: Final = "exchange.v1.Exchange"
+RENEW_BEFORE_DAYS: Final = 10
+GRACE_S: Final = 5.0
+HOUSEKEEPING_S: Final = 3600.0
+
+log = structlog.get_logger("tocsin.node")
+
+
+class NodeSettings(files.Settings):
+    """node.toml."""
+
+    name: str
+    lineage: str
+    endpoint: str
+    enrol_endpoint: str
+
+
+def now_ms() -> int:
+    """Milliseconds UTC."""
+    return time.time_ns() // 1_000_000
+
+
+def init(directory: Path, settings: NodeSettings, *, passphrase: bytes = b"", fast_kdf: bool = False) -> docs.Node:
+    """Make a node's directory: settings, keystore with log key and CA. Returns its roster entry, but for relays.
+
+    Raises:
+        UsageError: The directory holds a node already.
+    """
+    if (directory / "node.toml").exists():
+        raise UsageError(f"{directory} holds a node already", hint="choose another directory")
+    files.private_directory(directory)
+    log_key = suite.SigningKey.generate(suite.DESK_SUITE)
+    ca_key = tls.new_key()
+    ca = tls.make_ca(settings.name, ca_key, now_ms=now_ms())
+    store = Keystore.create(directory / "node.keys", passphrase, fast_kdf=fast_kdf)
+    store.put("log", log_key.seed(), kind="signing", public=log_key.public)
+    store.put("ca", tls.key_pem(ca_key), kind="tls", public=ca.public_bytes(serialization.Encoding.DER))
+    store.close()
+    files.save_settings(settings, directory / "node.toml")
+    lineage = bytes.fromhex(settings.lineage)
+    entry = docs.Node(
+        node=settings.name,
+        endpoint=settings.endpoint,
+        enrol_endpoint=settings.enrol_endpoint,
+        tls_ca=ca.public_bytes(serialization.Encoding.DER),
+    )
+    party = settings.name.partition(".")[0]
+    entry.log_key.CopyFrom(
+        founding.public_key(log_key, lineage=lineage, party=party, name=settings.name, role="log")
+    )
+    return entry
+
+
+@dataclass
+class App:
+    """A running node."""
+
+    directory: Path
+    passphrase: bytes = field(default=b"", repr=False)
+    clock: Callable[[], int] = now_ms
+
+    def __post_init__(self) -> None:
+        """Read settings and keys; nothing runs yet."""
+        self.settings = files.load_settings(NodeSettings, self.directory / "node.toml")
+        with Keystore.open(self.directory / "node.keys", self.passphrase) as store:
+            self._log_key = suite.SigningKey.from_seed(suite.DESK_SUITE, store.get("log"))
+            self._ca_key = tls.load_key(store.get("ca"))
+            self._ca = x509.load_der_x509_certificate(store.entry("ca").public)
+        self._tls_key = tls.new_key()
+        self._leaf = self._issue_own()
+        self.trust = Trust(bytes.fromhex(self.settings.lineage))
+        self.node = Node(
+            self.settings.name,
+            store=SqliteStore(self.directory / "log.db"),
+            trust=self.trust,
+            log_key=self._log_key,
+            clock=self.clock,
+        )
+        self._followers: dict[str, tuple[Follower, asyncio.Task[None]]] = {}
+        self._certificates: tuple[int, bytes] = (-1, b"")
+
+    def _issue_own(self) -> x509.Certificate:
+        return tls.issue(
+            self._ca, self._ca_key, self.settings.name, self._tls_key.public_key(), now_ms=self.clock()
+        )
+
+    def issue(self, desk: str, csr_der: bytes) -> tuple[bytes, bytes]:
+        """A certificate for a desk this node hosts, from its request; (certificate, CA), DER.
+
+        Raises:
+            IdentityError: A malformed request.
+        """
+        try:
+            csr = x509.load_der_x509_csr(csr_der)
+            public = csr.public_key()
+        except ValueError:
+            raise IdentityError("the certificate request is malformed") from None
+        if not isinstance(public, ec.EllipticCurvePublicKey) or not csr.is_signature_valid:
+            raise IdentityError("the certificate request is not signed by its own elliptic-curve key")
+        leaf = tls.issue(self._ca, self._ca_key, desk, public, now_ms=self.clock())
+        der = serialization.Encoding.DER
+        return leaf.public_bytes(der), self._ca.public_bytes(der)
+
+    # ---- TLS
+
+    def _server_configuration(self) -> grpc.ServerCertificateConfiguration:
+        return grpc.ssl_server_certificate_configuration(
+            [(tls.key_pem(self._tls_key), tls.pem(self._leaf))],
+            root_certificates=tls.trusted_cas(self.trust) or tls.pem(self._ca),
+        )
+
+    def _fetch_configuration(self) -> grpc.ServerCertificateConfiguration | None:
+        # Runs at each handshake on a core thread. A new roster or a renewed leaf changes what it returns, with no restart.
+        state = (self.trust.version, tls.pem(self._leaf))
+        if state == self._certificates:
+            return None
+        try:
+            configuration = self._server_configuration()
+        except (TocsinError, ValueError) as error:
+            log.error("cannot renew TLS configuration", text=str(error))
+            return None
+        self._certificates = state
+        return configuration
+
+    def connect(self, peer: str) -> grpc.aio.Channel:
+        """A mutual-TLS channel to another node, whose CA alone is trusted for it.
+
+        Raises:
+            IdentityError: The peer is in no roster.
+        """
+        entry = self.trust.node(peer)
+        if entry is None:
+            raise IdentityError(f"{peer} is in no roster", name=peer)
+        credentials = grpc.ssl_channel_credentials(
+            tls.der_to_pem(entry.tls_ca), tls.key_pem(self._tls_key), tls.pem(self._leaf)
+        )
+        options = [*wire.CLIENT_OPTIONS, ("grpc.ssl_target_name_override", peer)]
+        return grpc.aio.secure_channel(entry.endpoint, credentials, options=options)
+
+    # ---- life
+
+    async def run(self, *, ready: Callable[[], None] = lambda: None) -> None:
+        """Serve until SIGTERM or SIGINT, then finish what waits."""
+        stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopping.set)
+        async with self.serving():
+            gc.freeze()
+            ready()
+            await stopping.wait()
+            log.info("stopping")
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator["App"]:
+        """Everything up inside the block, everything finished after it."""
+        await self.node.start()
+        bundle = files.load_bundle(self.directory / files.BUNDLE)
+        for _, error in await self.node.take_documents(bundle, now_ms=self.clock()):
+            if error is not None:
+                log.warning("document of the bundle refused", reason=error.reason, text=str(error))
+        server, enrol = self._server(), self._enrol_server()
+        self._health = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        rpc.add_ExchangeServicer_to_server(ExchangeService(self.node, self.clock), server)
+        rpc.add_ExchangeServicer_to_server(EnrolService(self.node, self.issue, self.clock), enrol)
+        names = [pb.DESCRIPTOR.services_by_name["Exchange"].full_name, health.SERVICE_NAME, reflection.SERVICE_NAME]
+        reflection.enable_server_reflection(names, server)
+        await server.start()
+        await enrol.start()
+        await self._health.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
+        keeping = asyncio.create_task(self._keep())
+        log.info("serving", node=self.settings.name, endpoint=self.settings.endpoint, entries=self.node.store.size())
+        try:
+            yield self
+        finally:
+            await self._health.enter_graceful_shutdown()
+            tasks = [keeping, *(task for _, task in self._followers.values())]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self.node.wake_readers()
+            await server.stop(GRACE_S)
+            await enrol.stop(GRACE_S)
+            await self.node.stop()
+
+    def _server(self) -> grpc.aio.Server:
+        server = grpc.aio.server(options=wire.SERVER_OPTIONS, maximum_concurrent_rpcs=2000)
+        credentials = grpc.dynamic_ssl_server_credentials(
+            self._server_configuration(), self._fetch_configuration, require_client_authentication=True
+        )
+        if not server.add_secure_port(self.settings.endpoint, credentials):
+            raise UsageError(f"cannot listen on {self.settings.endpoint}", hint="is another node running there?")
+        return server
+
+    def _enrol_server(self) -> grpc.aio.Server:
+        server = grpc.aio.server(options=wire.SERVER_OPTIONS, maximum_concurrent_rpcs=16)
+        credentials = grpc.ssl_server_credentials([(tls.key_pem(self._tls_key), tls.pem(self._leaf))])
+        if not server.add_secure_port(self.settings.enrol_endpoint, credentials):
+            raise UsageError(f"cannot listen on {self.settings.enrol_endpoint}", hint="is another node running there?")
+        return server
+
+    async def _keep(self) -> None:
+        """Follow every peer of the rosters, renew our certificate, apply retention."""
+        tended = 0.0
+        while True:
+            wanted = {node.node for node in self.trust.nodes() if node.node != self.settings.name} if self.trust.founded else set()
+            for peer in wanted - self._followers.keys():
+                follower = Follower(self.node, peer, connect=self.connect, clock=self.clock)
+                self._followers[peer] = (follower, asyncio.create_task(follower.run()))
+            for peer in self._followers.keys() - wanted:
+                self._followers.pop(peer)[1].cancel()
+            if time.monotonic() - tended > HOUSEKEEPING_S or not tended:
+                tended = time.monotonic()
+                await self._tend()
+            await asyncio.sleep(1)
+
+    async def _tend(self) -> None:
+        left_ms = self._leaf.not_valid_after_utc.timestamp() * 1000 - self.clock()
+        if left_ms < RENEW_BEFORE_DAYS * founding.DAY_MS:
+            self._leaf = self._issue_own()
+            log.info("certificate renewed")
+        if not self.trust.founded:
+            return
+        for rule in self.trust.agreement(self.clock()).body.channels:
+            if rule.retention_ms:
+                count = await self.node.prune(rule.channel, self.clock() - rule.retention_ms, prune)
+                if count:
+                    log.info("pruned by rule", channel=rule.channel, envelopes=count)
+        for party in self.trust.stale(self.clock()):
+            log.warning("status is stale: revocations may be unknown", party=party)
+
