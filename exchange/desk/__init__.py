@@ -1,0 +1,14 @@
+"""The desk: publish and subscribe from Python.
+
+    async with Desk.open("desk.toml") as desk:
+        await desk.publish("minerals", report)
+        async for delivery in desk.subscribe("minerals"):
+            print(delivery.report.summary, delivery.sender, delivery.receipt)
+"""
+
+from exchange.desk.desk import Desk, init
+from exchange.desk.events import Conflict, Delivery, Event, Gap, Refused, Stale
+from exchange.desk.settings import DeskSettings
+from exchange.desk.sync import SyncDesk
+
+__all__ = ["Conflict", "Delivery", "Desk", "DeskSettings", "Event", "Gap", "Refused", "Stale", "SyncDesk", "init"]

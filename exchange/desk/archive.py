@@ -1,0 +1,264 @@
+"""Outbox and archive of a desk: one SQLite file, contents encrypted with a key from the keystore.
+
+What is said is encrypted; who wrote when on which channel is not (the node knows it too). Each blob has its own key,
+derived from the archive key and the blob's name, so a nonce is never used twice.
+"""
+
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from exchange.errors import StoreError
+from keys import suite
+from keys.encoding import pae
+
+SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS outbox (number INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL UNIQUE, channel TEXT NOT NULL,
+    marking INTEGER NOT NULL, envelope BLOB NOT NULL, items BLOB NOT NULL, named TEXT NOT NULL, answers BLOB NOT NULL,
+    tries INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE IF NOT EXISTS sent (id BLOB PRIMARY KEY, header BLOB NOT NULL, position INTEGER, proof BLOB, checkpoint BLOB) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS sending (channel TEXT NOT NULL, marking INTEGER NOT NULL, audience TEXT NOT NULL, stream BLOB NOT NULL,
+    seq INTEGER NOT NULL, id BLOB NOT NULL, PRIMARY KEY (channel, marking, audience)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS reading (stream BLOB PRIMARY KEY, seq INTEGER NOT NULL, id BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS received (id BLOB PRIMARY KEY, position INTEGER NOT NULL, channel TEXT NOT NULL, sender TEXT NOT NULL,
+    marking INTEGER NOT NULL, seq INTEGER NOT NULL, create_time_ms INTEGER NOT NULL, header BLOB NOT NULL, items BLOB NOT NULL,
+    proof BLOB NOT NULL, checkpoint BLOB NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS received_channel ON received (channel, position);
+CREATE TABLE IF NOT EXISTS said (sender TEXT NOT NULL, report BLOB NOT NULL, digest BLOB NOT NULL, PRIMARY KEY (sender, report, digest)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS cursor (channel TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS note (origin TEXT PRIMARY KEY, note BLOB NOT NULL) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A sealed envelope that has no receipt yet, with the items to seal again if it is refused."""
+
+    number: int
+    id: bytes
+    channel: str
+    marking: int
+    envelope: bytes
+    items: tuple[bytes, ...]
+    named: tuple[str, ...]
+    answers: bytes
+    tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """An opened envelope."""
+
+    id: bytes
+    position: int
+    channel: str
+    sender: str
+    marking: int
+    seq: int
+    create_time_ms: int
+    header: bytes
+    items: tuple[bytes, ...]
+    proof: tuple[bytes, ...]
+    checkpoint: bytes
+
+
+class Archive:
+    """The desk's file.
+
+    Args:
+        path: Made if absent, 0600.
+        key: 32-byte archive key.
+
+    Raises:
+        StoreError: The disk failed; nothing of the transaction was kept.
+    """
+
+    def __init__(self, path: Path, key: bytes) -> None:
+        self._key = key
+        self._lock = threading.RLock()
+        with _failing():
+            path.touch(mode=0o600)
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._db.executescript(SCHEMA)
+
+    def __repr__(self) -> str:
+        """Never the key."""
+        return "Archive(...)"
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing, durable when the block ends."""
+        with _failing(), self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    # ---- outbox
+
+    def keep_sealed(
+        self, *, envelope: bytes, identity: bytes, header: bytes, channel: str, marking: int, items: Sequence[bytes],
+        named: Sequence[str], answers: bytes, audience: str, stream: bytes, seq: int, tries: int,
+    ) -> None:  # fmt: skip
+        """Put an envelope into the outbox and move its stream; inside a transaction."""
+        self._db.execute(
+            "INSERT INTO outbox (id, channel, marking, envelope, items, named, answers, tries) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (identity, channel, marking, envelope, self._lock_up(b"outbox" + identity, items), "\n".join(named), answers, tries),
+        )
+        self._db.execute("INSERT INTO sent (id, header) VALUES (?, ?)", (identity, header))
+        self._db.execute(
+            "INSERT INTO sending VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET stream = excluded.stream, seq = excluded.seq, id = excluded.id",
+            (channel, marking, audience, stream, seq, identity),
+        )
+
+    def outgoing(self, after: int = 0, limit: int = 64) -> list[Outgoing]:
+        """Envelopes without a receipt, oldest first."""
+        with _failing(), self._lock:
+            rows = self._db.execute(
+                "SELECT number, id, channel, marking, envelope, items, named, answers, tries FROM outbox WHERE number > ? ORDER BY number LIMIT ?",
+                (after, limit),
+            ).fetchall()
+        return [
+            Outgoing(n, i, c, m, e, self._unlock(b"outbox" + i, items), tuple(filter(None, named.split("\n"))), a, t)
+            for n, i, c, m, e, items, named, a, t in rows
+        ]
+
+    def waiting(self) -> int:
+        """How many envelopes have no receipt yet."""
+        with _failing(), self._lock:
+            return int(self._db.execute("SELECT count(*) FROM outbox").fetchone()[0])
+
+    def settle(self, identity: bytes, *, position: int | None = None, proof: Sequence[bytes] = (), checkpoint: bytes = b"") -> None:
+        """An envelope has its receipt, or was refused for good: it leaves the outbox; inside a transaction."""
+        self._db.execute("DELETE FROM outbox WHERE id = ?", (identity,))
+        if position is not None:
+            self._db.execute(
+                "UPDATE sent SET position = ?, proof = ?, checkpoint = ? WHERE id = ?",
+                (position, b"".join(proof), checkpoint, identity),
+            )
+
+    def stream_of(self, channel: str, marking: int, audience: str) -> tuple[bytes, int, bytes] | None:
+        """(stream, seq, id) of the last envelope sealed for an audience."""
+        with _failing(), self._lock:
+            row: tuple[bytes, int, bytes] | None = self._db.execute(
+                "SELECT stream, seq, id FROM sending WHERE channel = ? AND marking = ? AND audience = ?", (channel, marking, audience)
+            ).fetchone()
+            return row
+
+    def forget_streams(self, channel: str) -> None:
+        """The next envelope of a channel starts a new stream; inside a transaction."""
+        self._db.execute("DELETE FROM sending WHERE channel = ?", (channel,))
+
+    def header_of(self, identity: bytes) -> bytes | None:
+        """Header of an envelope sent or received."""
+        with _failing(), self._lock:
+            row = self._db.execute(
+                "SELECT header FROM sent WHERE id = ? UNION ALL SELECT header FROM received WHERE id = ?", (identity, identity)
+            ).fetchone()
+        return row[0] if row else None
+
+    # ---- archive
+
+    def knows(self, identity: bytes) -> bool:
+        """Whether an envelope was opened before."""
+        with _failing(), self._lock:
+            return self._db.execute("SELECT 1 FROM received WHERE id = ?", (identity,)).fetchone() is not None
+
+    def keep_received(self, envelope: Received) -> None:
+        """Archive an opened envelope; inside a transaction."""
+        self._db.execute(
+            "INSERT INTO received VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                envelope.id, envelope.position, envelope.channel, envelope.sender, envelope.marking, envelope.seq,
+                envelope.create_time_ms, envelope.header, self._lock_up(b"archive" + envelope.id, envelope.items),
+                b"".join(envelope.proof), envelope.checkpoint,
+            ),
+        )  # fmt: skip
+
+    def received(self, channel: str | None = None) -> Iterator[Received]:
+        """Opened envelopes in log order."""
+        with _failing(), self._lock:
+            rows = self._db.execute("SELECT id FROM received WHERE ? IS NULL OR channel = ? ORDER BY position", (channel, channel)).fetchall()
+        for (identity,) in rows:
+            with _failing(), self._lock:
+                row = self._db.execute("SELECT * FROM received WHERE id = ?", (identity,)).fetchone()
+            i, position, c, sender, marking, seq, created, header, items, proof, checkpoint = row
+            hashes = tuple(proof[k : k + 32] for k in range(0, len(proof), 32))
+            yield Received(i, position, c, sender, marking, seq, created, header, self._unlock(b"archive" + i, items), hashes, checkpoint)
+
+    def said(self, sender: str, report: bytes, item_digest: bytes) -> str:
+        """Note an item: "new", "repeat" (same id, same text) or "conflict" (same id, another text); in a transaction."""
+        known = [row[0] for row in self._db.execute("SELECT digest FROM said WHERE sender = ? AND report = ?", (sender, report))]
+        if item_digest in known:
+            return "repeat"
+        self._db.execute("INSERT INTO said VALUES (?, ?, ?)", (sender, report, item_digest))
+        return "conflict" if known else "new"
+
+    def last_read(self, stream: bytes) -> tuple[int, bytes] | None:
+        """(seq, id) of the newest envelope of a stream that was read."""
+        with _failing(), self._lock:
+            row: tuple[int, bytes] | None = self._db.execute("SELECT seq, id FROM reading WHERE stream = ?", (stream,)).fetchone()
+            return row
+
+    def set_last_read(self, stream: bytes, seq: int, identity: bytes) -> None:
+        """Move a stream; inside a transaction."""
+        self._db.execute(
+            "INSERT INTO reading VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq, id = excluded.id", (stream, seq, identity)
+        )
+
+    def cursor(self, channel: str) -> int:
+        """Next log position wanted for a channel."""
+        with _failing(), self._lock:
+            row = self._db.execute("SELECT position FROM cursor WHERE channel = ?", (channel,)).fetchone()
+            return int(row[0]) if row else 0
+
+    def set_cursor(self, channel: str, position: int) -> None:
+        """Move a cursor; inside a transaction."""
+        self._db.execute("INSERT INTO cursor VALUES (?, ?) ON CONFLICT DO UPDATE SET position = excluded.position", (channel, position))
+
+    def note(self, origin: str) -> bytes | None:
+        """Newest checkpoint seen of a log."""
+        with _failing(), self._lock:
+            row = self._db.execute("SELECT note FROM note WHERE origin = ?", (origin,)).fetchone()
+            return row[0] if row else None
+
+    def set_note(self, origin: str, note: bytes) -> None:
+        """Remember a checkpoint; inside a transaction."""
+        self._db.execute("INSERT INTO note VALUES (?, ?) ON CONFLICT DO UPDATE SET note = excluded.note", (origin, note))
+
+    def close(self) -> None:
+        """Release the file."""
+        with _failing(), self._lock:
+            self._db.close()
+
+    def _lock_up(self, name: bytes, items: Sequence[bytes]) -> bytes:
+        return suite.aead_seal(self._key_of(name), pae(*items), name)
+
+    def _unlock(self, name: bytes, blob: bytes) -> tuple[bytes, ...]:
+        data = suite.aead_open(self._key_of(name), blob, name)
+        items, at = [], 8
+        for _ in range(int.from_bytes(data[:8], "little")):
+            length = int.from_bytes(data[at : at + 8], "little")
+            items.append(data[at + 8 : at + 8 + length])
+            at += 8 + length
+        return tuple(items)
+
+    def _key_of(self, name: bytes) -> bytes:
+        return suite.hkdf_expand(self._key, pae("tocsin/1/archive", name), 32)
+
+
+@contextlib.contextmanager
+def _failing() -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise StoreError(f"the desk's file failed: {error}") from error

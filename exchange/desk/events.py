@@ -1,0 +1,100 @@
+"""What a desk hears: deliveries, and the facts that must never be silence."""
+
+from dataclasses import dataclass
+
+from exchange.v1 import report_pb2 as rep
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Proof that a node took an envelope: its leaf (the envelope id) at `position` under a signed checkpoint.
+
+    `proof` is the RFC 6962 inclusion proof, `checkpoint` the signed note.
+    """
+
+    id: bytes
+    position: int
+    proof: tuple[bytes, ...]
+    checkpoint: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One item, verified, opened, in order. Text in it is stripped of control and bidi characters."""
+
+    item: rep.Item
+    raw: bytes
+    sender: str
+    channel: str
+    marking: int
+    envelope: bytes
+    index: int
+    seq: int
+    create_time_ms: int
+    receipt: Receipt
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def report(self) -> rep.Report:
+        """The report; empty when the item is of another kind."""
+        return self.item.report
+
+    @property
+    def kind(self) -> str:
+        """Name of the item's kind; empty for one newer than this version reads."""
+        return self.item.WhichOneof("kind") or ""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Numbers of a stream that did not come: withheld, or still under way."""
+
+    sender: str
+    channel: str
+    stream: bytes
+    first: int
+    last: int
+
+    def __str__(self) -> str:
+        """In words."""
+        return f"numbers {self.first} to {self.last} of {self.sender} on {self.channel} are missing"
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """Parties whose newest status is older than the agreed bound."""
+
+    parties: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """In words."""
+        return f"no fresh status of {', '.join(self.parties)}: revocations may be unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """One sender used one report id for two texts, or one number for two envelopes."""
+
+    sender: str
+    channel: str
+    what: str
+
+    def __str__(self) -> str:
+        """In words."""
+        return f"conflict from {self.sender} on {self.channel}: {self.what}"
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An envelope that was not opened here, or one of ours that was refused for good."""
+
+    id: bytes
+    rule: str
+    text: str
+
+    def __str__(self) -> str:
+        """In words."""
+        return f"refused by {self.rule}: {self.text}"
+
+
+Event = Gap | Stale | Conflict | Refused
