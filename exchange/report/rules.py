@@ -27,7 +27,7 @@ DATE_SLACK_MS: Final = 14 * 3_600_000
 _HS: Final = re.compile(r"[0-9]{6}(?:[0-9]{2}){0,2}\Z")
 _LOCODE: Final = re.compile(r"[A-Z]{2}[A-Z2-9]{3}\Z")
 _LANGUAGE: Final = re.compile(r"[a-z]{2,3}(?:-[A-Z][a-z]{3})?(?:-(?:[A-Z]{2}|[0-9]{3}))?\Z")
-_URL: Final = re.compile(r"https?://[!-;=?-~]+\Z")
+_URL: Final = re.compile(r"https?://[!#-&(-;=?-\[\]-_a-~]+\Z")  # printable ASCII without quotes, <, >, backslash
 _MEDIA_TYPE: Final = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,63}/[a-z0-9][a-z0-9!#$&^_.+-]{0,63}\Z")
 
 _QUANTITY: Final = frozenset(
@@ -231,7 +231,7 @@ def _subject_problems(subject: pb.Subject) -> Iterable[Problem]:
         yield Problem("subject.item", "is missing")
     if subject.hs and (wrong := hs_problem(subject.hs)):
         yield Problem("subject.hs", wrong)
-    if len(subject.hs) > 6 and subject.hs_country not in TARIFFS:
+    elif len(subject.hs) > 6 and subject.hs_country not in TARIFFS:
         yield Problem("subject.hs_country", "digits after the sixth need the country of the tariff, or EU")
     if len(subject.hs) <= 6 and subject.hs_country:
         yield Problem("subject.hs_country", "only for codes with digits after the sixth")

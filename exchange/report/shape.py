@@ -55,6 +55,8 @@ def enum_word(enum: EnumDescriptor, number: int) -> str:
 
 def enum_number(enum: EnumDescriptor, word: str) -> int | None:
     """The enum value of a short word, in any case; None if there is none."""
+    if not word.isascii():
+        return None
     value = enum.values_by_name.get(enum_prefix(enum) + word.strip().upper().replace("-", "_").replace(" ", "_"))
     return None if value is None or value.number == 0 else int(value.number)
 
@@ -126,7 +128,8 @@ def report_of(data: Mapping[str, Any], *, new_id: bytes) -> tuple[pb.Report, lis
 def _fill(message: Message, data: Mapping[str, Any], path: str, found: list[Problem]) -> None:
     fields = message.DESCRIPTOR.fields_by_name
     for name, value in data.items():
-        field: FieldDescriptor | None = fields.get(name)  # type: ignore[assignment]
+        # The descriptor maps of protobuf break on lone surrogates; no name of ours has other than ASCII.
+        field: FieldDescriptor | None = fields.get(name) if name.isascii() else None  # type: ignore[assignment]
         where = path + printable(str(name), max_chars=60)
         if field is None:
             found.append(Problem(where, f"is not a field; known: {', '.join(fields)}"))

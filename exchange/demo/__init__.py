@@ -1,0 +1,1 @@
+"""The demonstration: two countries on one machine, exchanging real published figures."""
