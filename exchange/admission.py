@@ -61,10 +61,11 @@ class Admission:
         self._audiences: dict[tuple[object, ...], tuple[str, ...]] = {}
         self._boundaries: dict[tuple[bytes, ...], list[int]] = {}
 
-    def admit(self, parsed: Parsed, *, now_ms: int, answered: Answered) -> Admitted:
+    def admit(self, parsed: Parsed, *, now_ms: int, answered: Answered, from_log: bool = False) -> Admitted:
         """Apply every rule to live traffic, refusing at the first that fails.
 
-        The caller has already dropped known ids; it checks the stream next (`check_stream`).
+        The caller has already dropped known ids; it checks the stream next (`check_stream`). With `from_log` a log took
+        the envelope in time, so its age is no reason against it: expiry and superseded rosters govern first admission only.
 
         Raises:
             PeerError: The subclass names the rule; MissingDocumentError means: fetch documents and try again.
@@ -75,12 +76,12 @@ class Admission:
         bounds = agreement.body
         if header.create_time_ms > now_ms + bounds.skew_ms:
             raise ExpiredError("the envelope is made in the future", create_time_ms=header.create_time_ms, now_ms=now_ms)
-        if now_ms >= header.expire_time_ms + bounds.skew_ms:
+        if not from_log and now_ms >= header.expire_time_ms + bounds.skew_ms:
             raise ExpiredError("the envelope has expired", expire_time_ms=header.expire_time_ms, now_ms=now_ms)
         accept_ms = bounds.revocation_ms + bounds.lifetime_ms + 2 * bounds.skew_ms
         for pin in header.rosters:
             superseded = self.trust.superseded_ms(self.trust.find_roster(pin.digest))
-            if superseded is not None and now_ms >= superseded + accept_ms:
+            if not from_log and superseded is not None and now_ms >= superseded + accept_ms:
                 raise PinnedError(f"the {pin.party} roster {pin.version} was replaced too long ago", party=pin.party)
             self._check_voided(header, self.trust.find_roster(pin.digest))
         self._check_ended(header)

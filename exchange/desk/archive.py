@@ -16,6 +16,8 @@ from exchange.errors import StoreError
 from keys import suite
 from keys.encoding import pae
 
+MAX_TRIES: Final = 4
+"""An envelope refused this often stays in the outbox, is not sent again, and is shown as stuck."""
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS outbox (number INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL UNIQUE, channel TEXT NOT NULL,
     marking INTEGER NOT NULL, envelope BLOB NOT NULL, items BLOB NOT NULL, named TEXT NOT NULL, answers BLOB NOT NULL,
@@ -124,8 +126,8 @@ class Archive:
         """Envelopes without a receipt, oldest first."""
         with _failing(), self._lock:
             rows = self._db.execute(
-                "SELECT number, id, channel, marking, envelope, items, named, answers, tries FROM outbox WHERE number > ? ORDER BY number LIMIT ?",
-                (after, limit),
+                "SELECT number, id, channel, marking, envelope, items, named, answers, tries FROM outbox WHERE number > ? AND tries < ? ORDER BY number LIMIT ?",
+                (after, MAX_TRIES, limit),
             ).fetchall()
         return [
             Outgoing(n, i, c, m, e, self._unlock(b"outbox" + i, items), tuple(filter(None, named.split("\n"))), a, t)
@@ -136,6 +138,21 @@ class Archive:
         """How many envelopes have no receipt yet."""
         with _failing(), self._lock:
             return int(self._db.execute("SELECT count(*) FROM outbox").fetchone()[0])
+
+    def stuck(self) -> int:
+        """How many envelopes were refused too often and wait for a person."""
+        with _failing(), self._lock:
+            return int(self._db.execute("SELECT count(*) FROM outbox WHERE tries >= ?", (MAX_TRIES,)).fetchone()[0])
+
+    def give_up(self, identity: bytes) -> None:
+        """Leave an envelope in the outbox as stuck; inside a transaction."""
+        self._db.execute("UPDATE outbox SET tries = ? WHERE id = ?", (MAX_TRIES, identity))
+
+    def receipt(self, identity: bytes) -> tuple[int, tuple[bytes, ...], bytes] | None:
+        """(position, proof, checkpoint) of an envelope that was sent and taken."""
+        with _failing(), self._lock:
+            row = self._db.execute("SELECT position, proof, checkpoint FROM sent WHERE id = ? AND position IS NOT NULL", (identity,)).fetchone()
+        return (row[0], tuple(row[1][k : k + 32] for k in range(0, len(row[1]), 32)), row[2]) if row else None
 
     def settle(self, identity: bytes, *, position: int | None = None, proof: Sequence[bytes] = (), checkpoint: bytes = b"") -> None:
         """An envelope has its receipt, or was refused for good: it leaves the outbox; inside a transaction."""
