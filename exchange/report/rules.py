@@ -3,7 +3,8 @@
 import math
 import re
 from collections.abc import Iterable
-from typing import Final, NamedTuple, TypeVar
+from functools import cache
+from typing import Any, Final, NamedTuple, TypeVar
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
@@ -90,8 +91,8 @@ def is_report_id(data: bytes) -> bool:
     return len(data) == 16 and data[6] >> 4 == 7 and data[8] >> 6 == 2
 
 
-def _limit(field: FieldDescriptor) -> int:
-    return LONG_FIELD_CHARS.get(field.name, FIELD_CHARS)
+def _limit(name: str) -> int:
+    return LONG_FIELD_CHARS.get(name, FIELD_CHARS)
 
 
 def clean_message(message: M) -> M:
@@ -105,18 +106,49 @@ def clean_message(message: M) -> M:
     return copy
 
 
+class _TextField(NamedTuple):
+    """A field that holds text, or messages that do."""
+
+    name: str
+    repeated: bool
+    message: bool
+    limit: int
+    lines: bool
+
+
+# Any: mypy takes message classes for unhashable.
+@cache  # one entry for each message type of report.proto; asking descriptors every time costs more than the cleaning
+def _text_fields(kind: Any) -> tuple[_TextField, ...]:
+    return tuple(
+        _TextField(
+            field.name,
+            field.is_repeated,
+            field.type == FieldDescriptor.TYPE_MESSAGE,
+            _limit(field.name),
+            field.name in MULTILINE_FIELDS,
+        )
+        for field in kind.DESCRIPTOR.fields
+        if field.type in (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_MESSAGE)
+    )
+
+
 def _clean_in_place(message: Message) -> None:
     # Recursion ends: the message types do not contain themselves.
-    for field, value in message.ListFields():
-        if field.type == FieldDescriptor.TYPE_STRING:
-            lines = field.name in MULTILINE_FIELDS
-            if field.is_repeated:
-                value[:] = [clean(text, max_chars=_limit(field), lines=lines) for text in value]
-            else:
-                setattr(message, field.name, clean(value, max_chars=_limit(field), lines=lines))
-        elif field.type == FieldDescriptor.TYPE_MESSAGE:
-            for part in value if field.is_repeated else [value]:
-                _clean_in_place(part)
+    for name, repeated, is_message, limit, lines in _text_fields(type(message)):
+        if is_message:
+            if repeated:
+                for part in getattr(message, name):
+                    _clean_in_place(part)
+            elif message.HasField(name):
+                _clean_in_place(getattr(message, name))
+            continue
+        value = getattr(message, name)
+        if not value:
+            continue
+        if repeated:
+            value[:] = [clean(text, max_chars=limit, lines=lines) for text in value]
+        elif (cleaned := clean(value, max_chars=limit, lines=lines)) != value:
+            setattr(message, name, cleaned)
 
 
 def clean_report(report: pb.Report) -> pb.Report:
@@ -204,9 +236,10 @@ def _shape_problems(message: Message, path: str) -> Iterable[Problem]:
         for i, one in enumerate(value if field.is_repeated else [value]):
             place = f"{where}[{i}]" if field.is_repeated else where
             if field.type == FieldDescriptor.TYPE_STRING:
-                if not is_clean(one, max_chars=_limit(field), lines=field.name in MULTILINE_FIELDS):
+                if not is_clean(one, max_chars=_limit(field.name), lines=field.name in MULTILINE_FIELDS):
                     yield Problem(
-                        place, f"longer than {_limit(field)} characters, or has control, direction or hidden characters"
+                        place,
+                        f"longer than {_limit(field.name)} characters, or has control, direction or hidden characters",
                     )
             elif field.type == FieldDescriptor.TYPE_ENUM:
                 if field.enum_type is not None and one not in field.enum_type.values_by_number:
