@@ -1,0 +1,741 @@
+"""Attacks on the core, numbered as in docs/THREATS.md.
+
+Each is refused for its reason, and succeeds once that one check is switched off: so each test is known to bite.
+"""
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+from exchange import envelope, errors, policy
+from exchange.admission import Admission, check_stream
+from exchange.envelope import Checked, Parsed
+from exchange.v1 import envelope_pb2 as env
+from keys import documents, founding, suite
+from keys import trust as trust_module
+from keys.documents import Document, ThresholdError
+from keys.encoding import canonical_bytes, digest
+from keys.errors import OpenError, SignatureError, UnknownSuiteError
+from keys.trust import Trust, week_of
+from keys.v1 import documents_pb2 as pb
+from tests import chains, mail
+from tests.chains import DAY
+from tests.world import NOON, SENDER, draft, world
+
+Patch = pytest.MonkeyPatch
+READER, COMPANY, EMBASSY = mail.READER, "nl.asml-like/supply", "nl.seoul/economic"
+COURIER = bytes(range(32))
+SIGNER = world().desks[SENDER]
+
+
+@pytest.fixture
+def trust() -> Trust:
+    return world().trust()
+
+
+def yes(*_: object, **__: object) -> None:
+    """A check that is switched off."""
+
+
+def opened(
+    parsed: Parsed, *, desk: str = READER, card: suite.CardKey | None = None, **courier: Any
+) -> tuple[bytes, ...]:
+    checked = envelope.check(envelope.parse(parsed.data), SIGNER.public)
+    return envelope.open_envelope(checked, desk=desk, card=card or world().card(desk), **courier)
+
+
+def secret_of(checked: Checked, desk: str) -> bytes:
+    """What an insider who reads learns: the content secret."""
+    sealed_to = [reader for reader in checked.header.audience if reader.card]
+    index = [reader.desk for reader in sealed_to].index(desk)
+    info = envelope.wrap_info(digest(checked.parsed.outer.header), desk, sealed_to[index].card)
+    return world().card(desk).unwrap(checked.parsed.outer.wraps.wrap[index], info=info)
+
+
+# ---- 1 harvest now, decrypt later
+
+
+def test_01_a_broken_kem_does_not_open_what_a_courier_key_seals(trust: Trust, monkeypatch: Patch) -> None:
+    parsed = mail.send(trust, draft(trust), courier=COURIER)
+    with pytest.raises(errors.CourierError):
+        opened(parsed)
+
+    def attack() -> tuple[bytes, ...]:
+        # The KEM fell: the secret is known. The courier key is not.
+        checked = envelope.check(envelope.parse(parsed.data), SIGNER.public)
+        secret, header_digest = secret_of(checked, READER), digest(parsed.outer.header)
+        prk = suite.hkdf_extract(bytes(32), secret)
+        key, commitment = envelope.content_keys(prk, header_digest, parsed.outer.items_root)
+        if commitment != parsed.outer.commitment:
+            raise OpenError("not the key")
+        return envelope._unpad(suite.aead_open(key, parsed.outer.ciphertext, header_digest), header_digest)
+
+    with pytest.raises(OpenError):
+        attack()
+    extract = suite.hkdf_extract
+    monkeypatch.setattr(suite, "hkdf_extract", lambda _salt, ikm: extract(bytes(32), ikm))
+    parsed = mail.send(trust, draft(trust), courier=COURIER)
+    assert attack()
+
+
+def test_01_without_the_seed_of_its_card_captured_traffic_stays_closed(trust: Trust) -> None:
+    parsed = mail.honest(trust)
+    with pytest.raises(OpenError):
+        opened(parsed, card=suite.CardKey.generate())
+    assert opened(parsed, card=suite.CardKey.from_seed(world().card(READER).seed()))
+
+
+def test_01_no_suite_is_classical_only() -> None:
+    known = []
+    for number in range(0x400):
+        try:
+            known.append(suite.suite(number).name)
+        except UnknownSuiteError:
+            continue
+    assert len(known) == 2
+    assert all(name.startswith("MLDSA") for name in known)
+
+
+# ---- 2 one signature scheme breaks
+
+
+@pytest.mark.parametrize("broken", ["edwards", "lattice"])
+def test_02_forging_one_half_is_not_enough(trust: Trust, monkeypatch: Patch, broken: str) -> None:
+    seed, mine = SIGNER.seed(), suite.SigningKey.generate(1).seed()
+    stolen = mine[:32] + seed[32:] if broken == "edwards" else seed[:32] + mine[32:]
+    thief = suite.SigningKey.from_seed(1, stolen)
+    parsed = envelope.parse(mail.altered(mail.honest(trust), yes, key=thief))
+    with pytest.raises(SignatureError):
+        envelope.check(parsed, SIGNER.public)
+    halves = suite._public_halves
+
+    class Holds:
+        verify = staticmethod(yes)
+
+    def one_half(suite_id: int, public: bytes) -> Any:
+        pq, ed = halves(suite_id, public)
+        return (Holds, ed) if broken == "edwards" else (pq, Holds)
+
+    monkeypatch.setattr(suite, "_public_halves", one_half)
+    assert envelope.check(parsed, SIGNER.public)
+
+
+# ---- 3 half a signature reused elsewhere
+
+
+def test_03_a_signature_of_one_type_is_none_of_another(monkeypatch: Patch) -> None:
+    signature = SIGNER.sign(b"message", ctx="tocsin/1/card")
+    with pytest.raises(SignatureError):
+        suite.verify(1, SIGNER.public, b"message", signature, ctx=envelope.CONTEXT)
+    representative = suite._Scheme.representative
+    monkeypatch.setattr(suite._Scheme, "representative", lambda self, message, _ctx: representative(self, message, ""))
+    signature = SIGNER.sign(b"message", ctx="tocsin/1/card")
+    suite.verify(1, SIGNER.public, b"message", signature, ctx=envelope.CONTEXT)
+
+
+def test_03_a_component_key_in_use_elsewhere_disables_the_desk_that_brings_it(trust: Trust, monkeypatch: Patch) -> None:
+    seed, mine = world().desks[EMBASSY].seed(), suite.SigningKey.generate(1).seed()
+    grafted = suite.SigningKey.from_seed(1, mine[:32] + seed[32:])
+
+    def bend(body: pb.Roster) -> None:
+        body.desks.append(founding.desk_entry("nl.bz/zz", grafted, lineage=trust.lineage))
+        body.desks.sort(key=lambda desk: desk.desk)
+
+    roster = chains.next_roster(world(), "nl", bend)
+    trust.take(roster, now_ms=NOON)
+    assert "in use elsewhere" in trust.roster("nl").disabled["nl.bz/zz"]
+    monkeypatch.setattr(trust_module._Claims, "add", yes)
+    careless = world().trust()
+    careless.take(roster, now_ms=NOON)
+    assert "nl.bz/zz" in careless.roster("nl").desks
+
+
+# ---- 4 signature malleability
+
+
+def test_04_another_signature_makes_no_other_envelope(trust: Trust, monkeypatch: Patch) -> None:
+    parsed = mail.honest(trust)
+    again = envelope.parse(mail.altered(parsed, yes, key=SIGNER))
+    assert again.data != parsed.data
+    assert mail.admit(trust, again).id == parsed.id
+    identity = envelope.envelope_id
+    monkeypatch.setattr(envelope, "envelope_id", lambda outer: digest(identity(outer) + outer.signature))
+    assert envelope.parse(again.data).id != envelope.parse(parsed.data).id
+
+
+# ---- 5 surreptitious forwarding
+
+
+def test_05_an_insider_cannot_wrap_to_a_third_mission(trust: Trust, monkeypatch: Patch) -> None:
+    parsed = mail.honest(trust)
+    checked = envelope.check(parsed, SIGNER.public)
+    secret, friend = secret_of(checked, READER), world().card(COMPANY)
+    index = [reader.desk for reader in checked.header.audience].index(READER)
+    info = envelope.wrap_info(digest(parsed.outer.header), READER, checked.header.audience[index].card)
+
+    def rewrap(outer: env.Envelope) -> None:
+        outer.wraps.wrap[index] = suite.wrap(friend.public, info=info, secret=secret)
+
+    forwarded = envelope.parse(mail.altered(parsed, rewrap))
+    with pytest.raises(SignatureError):
+        opened(forwarded, card=friend)
+    monkeypatch.setattr(suite, "verify", yes)
+    assert opened(forwarded, card=friend)
+
+
+# ---- 6 stripping
+
+
+def test_06_another_desk_cannot_claim_a_text(trust: Trust, monkeypatch: Patch) -> None:
+    thief = "nl.seoul/economic"
+
+    def claim(parsed: Parsed) -> tuple[bytes, ...]:
+        def restamp(outer: env.Envelope) -> None:
+            header = env.Header.FromString(outer.header)
+            header.sender, header.key = thief, suite.key_id(1, "desk", world().desks[thief].public)
+            outer.key, outer.header = header.key, canonical_bytes(header)
+
+        claimed = envelope.parse(mail.altered(parsed, restamp, key=world().desks[thief]))
+        checked = envelope.check(claimed, world().desks[thief].public)
+        return envelope.open_envelope(checked, desk=READER, card=world().card(READER))
+
+    header = draft(trust, marking=pb.MARKING_RED, audience=(READER,))
+    with pytest.raises(OpenError):
+        claim(mail.send(trust, header))
+    # The header's digest is what ties wrap, keys, cipher and payload to the sender.
+    start = canonical_bytes(env.Header(suite=1, lineage=trust.lineage))
+    monkeypatch.setattr(envelope, "digest", lambda data: bytes(32) if data.startswith(start) else digest(data))
+    assert claim(mail.send(trust, header))
+
+
+# ---- 7 one ciphertext, two texts
+
+
+def _multiply(x: int, y: int) -> int:
+    """GF(2^128) of GCM."""
+    z = 0
+    for bit in range(127, -1, -1):
+        if x >> bit & 1:
+            z ^= y
+        y = (y >> 1) ^ (0xE1 << 120 if y & 1 else 0)
+    return z
+
+
+def _power(x: int, exponent: int) -> int:
+    out = 1 << 127
+    while exponent:
+        if exponent & 1:
+            out = _multiply(out, x)
+        x, exponent = _multiply(x, x), exponent >> 1
+    return out
+
+
+def _block(key: bytes, block: bytes) -> int:
+    encryptor = Cipher(algorithms.AES(key), modes.ECB()).encryptor()
+    return int.from_bytes(encryptor.update(block), "big")
+
+
+def two_key_ciphertext(keys: tuple[bytes, bytes], aad: bytes, size: int) -> bytes:
+    """A ciphertext with one tag that AES-GCM accepts under both keys (nonce of zeros)."""
+    body = [int.from_bytes(aad[i : i + 16].ljust(16, b"\0"), "big") for i in range(0, len(aad), 16)]
+    free = len(body)
+    body += [7] * (size // 16)
+    body[free] = 0
+    body.append(len(aad) * 8 << 64 | size * 8)
+    hashes, total, factor = [], 0, 0
+    for key in keys:
+        h = _block(key, bytes(16))
+        mac = 0
+        for value in body:
+            mac = _multiply(mac ^ value, h)
+        mac ^= _block(key, bytes(12) + b"\0\0\0\1")
+        hashes.append((h, mac))
+        total ^= mac
+        factor ^= _power(h, len(body) - free)
+    value = _multiply(total, _power(factor, 2**128 - 2))
+    tag = hashes[0][1] ^ _multiply(value, _power(hashes[0][0], len(body) - free))
+    blocks = [value, *body[free + 1 : -1], tag]
+    return b"".join(block.to_bytes(16, "big") for block in blocks)
+
+
+def test_07_a_ciphertext_that_opens_under_two_keys_is_committed_to_one(trust: Trust, monkeypatch: Patch) -> None:
+    header = draft(trust, marking=pb.MARKING_RED, audience=(READER, EMBASSY))
+    header.suite, header.key, header.random, header.padded_length = (
+        1,
+        suite.key_id(1, "desk", SIGNER.public),
+        bytes(16),
+        4096,
+    )
+    header_bytes = canonical_bytes(header)
+    header_digest, root = digest(header_bytes), bytes(32)
+    secrets = {READER: b"1" * 32, EMBASSY: b"2" * 32}
+    pairs = {
+        desk: envelope.content_keys(suite.hkdf_extract(bytes(32), secret), header_digest, root)
+        for desk, secret in secrets.items()
+    }
+    ciphertext = two_key_ciphertext((pairs[READER][0], pairs[EMBASSY][0]), header_digest, 4096)
+    texts = {suite.aead_open(key, ciphertext, header_digest) for key, _ in pairs.values()}
+    assert len(texts) == 2, "AES-GCM alone accepts both"
+    outer = env.Envelope(suite=1, key=header.key, header=header_bytes, commitment=pairs[READER][1], items_root=root)
+    outer.ciphertext = ciphertext
+    for reader in header.audience:
+        info = envelope.wrap_info(header_digest, reader.desk, reader.card)
+        outer.wraps.wrap.append(suite.wrap(world().card(reader.desk).public, info=info, secret=secrets[reader.desk]))
+    parsed = Parsed(b"", outer, envelope.envelope_id(outer))
+    sealed = Parsed(mail.altered(parsed, yes, key=SIGNER), outer, parsed.id)
+    seen: list[bytes] = []
+
+    def unpad(padded: bytes, _: bytes) -> tuple[bytes, ...]:
+        seen.append(padded)
+        return ()
+
+    monkeypatch.setattr(envelope, "_unpad", unpad)
+    monkeypatch.setattr(envelope, "items_root", lambda *_: root)
+    opened(sealed, desk=READER)
+    with pytest.raises(OpenError):
+        opened(sealed, desk=EMBASSY)
+    monkeypatch.setattr(envelope.hmac, "compare_digest", lambda *_: True)
+    opened(sealed, desk=EMBASSY)
+    assert set(seen) == texts
+
+
+# ---- 8 partitioning oracle
+
+
+@pytest.mark.parametrize("length", [0, 1, 1167, 1169, 4096])
+def test_08_a_wrap_of_another_length_reaches_no_kem(trust: Trust, monkeypatch: Patch, length: int) -> None:
+    calls: list[int] = []
+
+    class Kem:
+        def decrypt(self, wrap: bytes, *_: object) -> bytes:
+            calls.append(len(wrap))
+            raise ValueError
+
+    monkeypatch.setattr(suite, "_HPKE", Kem())
+    card = world().card(READER)
+    with pytest.raises(OpenError):
+        card.unwrap(bytes(length), info=b"")
+    parsed = mail.altered(_wraps_of(trust), lambda outer: outer.wraps.wrap.__setitem__(0, bytes(length)))
+    with pytest.raises(errors.EnvelopeError):
+        envelope.parse(parsed)
+    assert calls == []
+    monkeypatch.setattr(suite, "WRAP_SIZE", length)
+    with pytest.raises(OpenError):
+        card.unwrap(bytes(length), info=b"")
+    assert calls == [length]
+
+
+def _wraps_of(_: Trust) -> Parsed:
+    outer = env.Envelope(suite=1, key=bytes(32), header=b"h", commitment=bytes(32), items_root=bytes(32))
+    outer.signature, outer.ciphertext = bytes(3373), bytes(4096 + 16)
+    outer.wraps.wrap.append(bytes(1168))
+    return envelope.parse(canonical_bytes(outer))
+
+
+# ---- 10 replay
+
+
+def test_10_a_repeat_has_the_same_identity_and_no_free_number(trust: Trust) -> None:
+    parsed = mail.honest(trust)
+    first, second = mail.admit(trust, parsed), mail.admit(trust, parsed)
+    assert first.id == second.id, "only the stream and the id tell them apart"
+    check_stream(first.header, None)
+    with pytest.raises(errors.ForkError):
+        check_stream(second.header, (1, first.id))
+
+
+def test_10_after_its_life_an_envelope_enters_no_log(trust: Trust) -> None:
+    parsed = mail.honest(trust)
+    with pytest.raises(errors.ExpiredError):
+        mail.admit(trust, parsed, now_ms=NOON + 2 * DAY)
+    assert Admission(trust).judge(parsed, answered=mail.nothing_answered), "admission without freshness takes it"
+
+
+def test_10_on_another_channel_the_signature_fails(trust: Trust, monkeypatch: Patch) -> None:
+    def move(outer: env.Envelope) -> None:
+        header = env.Header.FromString(outer.header)
+        header.channel = "chips"
+        outer.header = canonical_bytes(header)
+
+    moved = envelope.parse(mail.altered(mail.honest(trust), move))
+    with pytest.raises(SignatureError):
+        mail.admit(trust, moved)
+    monkeypatch.setattr(suite, "verify", yes)
+    assert mail.admit(trust, moved)
+
+
+# ---- 13 rollback
+
+
+def test_13_an_older_roster_is_refused(trust: Trust, monkeypatch: Patch) -> None:
+    trust.take(chains.next_roster(world(), "nl"), now_ms=NOON)
+    older = chains.next_roster(world(), "nl", lambda body: setattr(body, "version", 0))
+    with pytest.raises(trust_module.RollbackError):
+        trust.take(older, now_ms=NOON)
+    monkeypatch.setattr(trust_module, "_check_chain", yes)
+    trust.take(older, now_ms=NOON)
+    assert trust.roster("nl").body.version == 0
+
+
+# ---- 14 freeze
+
+
+def test_14_silence_longer_than_agreed_is_loud_or_stops(trust: Trust, monkeypatch: Patch) -> None:
+    late = NOON + trust.agreement(NOON).body.revocation_ms
+    parsed = mail.honest(trust, create_ms=late)
+    assert len(mail.admit(trust, parsed, now_ms=late).warnings) == 2
+    trust.agreement(NOON).body.stop_when_stale = True
+    with pytest.raises(errors.StaleError):
+        mail.admit(trust, parsed, now_ms=late)
+    monkeypatch.setattr(Trust, "stale", lambda *_: ())
+    assert mail.admit(trust, parsed, now_ms=late).warnings == ()
+
+
+# ---- 15 fast-forward
+
+
+def test_15_a_counter_pushed_to_its_end_restarts_with_new_keys(trust: Trust) -> None:
+    trust.take(chains.next_status(world(), "nl", version=2**63), now_ms=NOON)
+    with pytest.raises(trust_module.RollbackError):
+        trust.take(chains.next_status(world(), "nl", version=2), now_ms=NOON)
+    pushed = trust._chains["nl"].status
+    fresh = {"status": {"duty": suite.SigningKey.generate(1)}}
+    document = chains.next_party(world(), "nl", fresh)
+    trust.take(document, now_ms=NOON)
+    keys = chains.with_roles(world(), "nl", document, fresh)
+    status = founding.status(
+        keys, lineage=trust.lineage, agreement=world().agreement, roster=world().rosters["nl"], version=1, now_ms=NOON
+    )
+    # Without the restart the new keys inherit the thief's counter.
+    trust._chains["nl"].status = pushed
+    with pytest.raises(trust_module.RollbackError):
+        trust.take(status, now_ms=NOON)
+    trust._chains["nl"].status = None
+    assert trust.take(status, now_ms=NOON).new
+
+
+# ---- 16 mix and match
+
+
+def test_16_an_old_agreement_does_not_go_with_a_new_roster(trust: Trust, monkeypatch: Patch) -> None:
+    grace = trust.agreement(NOON).body.grace_ms
+    trust.take(chains.next_agreement(world(), effective_ms=NOON), now_ms=NOON)
+    over = NOON + grace
+    trust.take(chains.next_roster(world(), "nl", now_ms=over), now_ms=over)
+    header = draft(trust, create_ms=over)
+    header.agreement, header.agreement_version = world().agreement.digest, 1
+    parsed = mail.send(trust, header)
+    with pytest.raises(errors.PinnedError):
+        mail.admit(trust, parsed, now_ms=over)
+    monkeypatch.setattr(Trust, "agreement_ends_ms", lambda *_: 2**62)
+    assert mail.admit(trust, parsed, now_ms=over)
+
+
+# ---- 17 one party changes the agreement alone
+
+
+def test_17_one_party_alone_amends_nothing(trust: Trust, monkeypatch: Patch) -> None:
+    amendment = chains.next_agreement(world(), signers=("kr",))
+    with pytest.raises(ThresholdError):
+        trust.take(amendment, now_ms=NOON)
+    monkeypatch.setattr(documents, "require", yes)
+    assert trust.take(amendment, now_ms=NOON).new
+
+
+def test_17_one_key_under_two_names_counts_once(monkeypatch: Patch) -> None:
+    party = founding.found_party(
+        "kr",
+        now_ms=NOON,
+        holders={"root": ("one",), "roster": ("s",), "status": ("d",)},
+        threshold={"root": 1, "roster": 1, "status": 1},
+    )
+    body = documents.body(party.document, pb.Party)
+    root = party.keys["root"]["one"]
+    body.root.threshold = 2
+    body.root.keys.add(holder="two").key.CopyFrom(
+        founding.public_key(root, lineage=b"", party="kr", name="two", role="root")
+    )
+    alone = party.sign(documents.make(body), "root")
+    twice = Document(alone.type, alone.body, alone.signatures * 2, alone.digest)
+    for document in (alone, twice):
+        with pytest.raises(ThresholdError):
+            Trust(bytes(32)).take(document, now_ms=NOON)
+
+    def count_signatures(document: Document, *_: object, **__: object) -> documents.SigningStatus:
+        return documents.SigningStatus(tuple(str(i) for i, _ in enumerate(document.signatures)), (), 2)
+
+    monkeypatch.setattr(documents, "explain", count_signatures)
+    assert Trust(bytes(32)).take(twice, now_ms=NOON).new
+
+
+# ---- 18 algorithm downgrade
+
+
+def test_18_a_suite_the_agreement_dropped_is_no_longer_used(trust: Trust) -> None:
+    parsed = mail.honest(trust)
+    body = trust.agreement(NOON).body
+    body.suites[:] = [3]
+    with pytest.raises(UnknownSuiteError):
+        mail.admit(trust, parsed)
+    body.suites[:] = [1]
+    assert mail.admit(trust, parsed)
+
+
+@pytest.mark.parametrize("number", [0, 2, 3, 0x100, 2**32 - 1])
+def test_18_a_flipped_suite_is_refused(trust: Trust, number: int) -> None:
+    flipped = mail.altered(mail.honest(trust), lambda outer: setattr(outer, "suite", number))
+    with pytest.raises((UnknownSuiteError, errors.EnvelopeError)):
+        envelope.parse(flipped)
+
+
+# ---- 21 insider outside policy
+
+
+def test_21_a_company_does_not_publish_whatever_its_node_takes(trust: Trust, monkeypatch: Patch) -> None:
+    parsed = mail.honest(trust, sender=COMPANY)
+    with pytest.raises(errors.PolicyError) as failure:
+        mail.admit(trust, parsed)
+    assert failure.value.reason == "POLICY_PUBLISH"
+    monkeypatch.setattr(policy, "may_publish", lambda *_, **__: True)
+    assert mail.admit(trust, parsed)
+
+
+# ---- 22 hostile node
+
+
+def test_22_a_node_sees_no_plaintext(trust: Trust, monkeypatch: Patch) -> None:
+    marked = b"MARKED-PLAINTEXT" * 8
+    assert marked not in mail.send(trust, draft(trust), content=[marked]).data
+    monkeypatch.setattr(suite, "aead_seal", lambda _key, text, _aad: text + bytes(16))
+    assert marked in mail.send(trust, draft(trust), content=[marked]).data
+
+
+def test_22_altered_and_cross_wired_traffic_is_refused(trust: Trust, monkeypatch: Patch) -> None:
+    one, two = mail.honest(trust), mail.honest(trust)
+    crossed = envelope.parse(mail.altered(one, lambda outer: setattr(outer, "ciphertext", two.outer.ciphertext)))
+    with pytest.raises(SignatureError):
+        mail.admit(trust, crossed)
+    monkeypatch.setattr(suite, "verify", yes)
+    assert mail.admit(trust, crossed), "the node's own check is what keeps it out of the log"
+    with pytest.raises(OpenError):
+        opened(crossed)
+
+
+# ---- 24 parser tricks
+
+
+@pytest.mark.parametrize("tail", [b"\x4a\x01x", b"\x08\x01", b"\x08\x81\x00"])
+def test_24_one_content_has_one_encoding(trust: Trust, monkeypatch: Patch, tail: bytes) -> None:
+    tricked = mail.honest(trust).data + tail
+    with pytest.raises(errors.EnvelopeError):
+        envelope.parse(tricked)
+    monkeypatch.setattr(envelope, "parse_canonical", lambda kind, data: kind.FromString(data))
+    assert mail.admit(trust, envelope.parse(tricked))
+
+
+def test_24_a_padded_varint_is_refused(trust: Trust, monkeypatch: Patch) -> None:
+    honest = mail.honest(trust).data
+    assert honest[:2] == b"\x08\x01"
+    tricked = b"\x08\x81\x00" + honest[2:]
+    with pytest.raises(errors.EnvelopeError):
+        envelope.parse(tricked)
+    monkeypatch.setattr(envelope, "parse_canonical", lambda kind, data: kind.FromString(data))
+    assert envelope.parse(tricked)
+
+
+# ---- 25 length analysis
+
+
+def test_25_only_size_buckets_are_on_the_wire(trust: Trust, monkeypatch: Patch) -> None:
+    def sizes() -> set[int]:
+        return {len(mail.send(trust, draft(trust), content=[bytes(n)]).outer.ciphertext) for n in range(1, 4000, 97)}
+
+    assert sizes() == {4096 + 16}
+    monkeypatch.setattr(envelope, "padded_length", lambda content: 8 + content)
+    assert len(sizes()) > 40
+
+
+# ---- 26 expensive work
+
+
+def test_26_bad_envelopes_cost_at_most_one_verification_each(trust: Trust, monkeypatch: Patch) -> None:
+    verified: list[int] = []
+    verify = suite.verify
+
+    def counted(*args: Any, **fields: Any) -> None:
+        verified.append(1)
+        verify(*args, **fields)
+
+    monkeypatch.setattr(suite, "verify", counted)
+    monkeypatch.setattr(suite.CardKey, "unwrap", lambda *_, **__: pytest.fail("opened"))
+    parsed = mail.honest(trust)
+    bends: list[Callable[[env.Envelope], None]] = [
+        lambda outer: setattr(outer, "signature", bytes(3373)),
+        lambda outer: setattr(outer, "key", bytes(32)),
+        lambda outer: setattr(outer, "header", b"junk"),
+        lambda outer: setattr(outer, "commitment", b"short"),
+    ]
+    for bend, most in zip(bends, (1, 0, 1, 0), strict=True):
+        verified.clear()
+        with pytest.raises(errors.PeerError):
+            mail.admit(trust, envelope.parse(mail.altered(parsed, bend)))
+        assert len(verified) == most
+
+
+# ---- 27 hidden reader
+
+
+def test_27_a_reader_outside_the_policy_is_refused(trust: Trust, monkeypatch: Patch) -> None:
+    audience = tuple(sorted((COMPANY, "kr.motie/supply", READER, EMBASSY)))
+    parsed = mail.honest(trust, audience=audience)
+    with pytest.raises(errors.AudienceError) as failure:
+        mail.admit(trust, parsed)
+    assert failure.value.metadata["extra"] == COMPANY
+    monkeypatch.setattr(Admission, "audience", lambda *_: audience)
+    assert mail.admit(trust, parsed)
+
+
+def test_27_a_wrap_for_nobody_named_is_refused(trust: Trust, monkeypatch: Patch) -> None:
+    parsed = mail.altered(mail.honest(trust), lambda outer: outer.wraps.wrap.append(bytes(1168)), key=SIGNER)
+    with pytest.raises(errors.EnvelopeError):
+        mail.admit(trust, envelope.parse(parsed))
+    monkeypatch.setattr(envelope, "_check_header", yes)
+    assert mail.admit(trust, envelope.parse(parsed))
+
+
+# ---- 31 stolen roster key
+
+
+def test_31_a_party_alone_voids_what_its_stolen_key_said(trust: Trust, monkeypatch: Patch) -> None:
+    thief = suite.SigningKey.generate(1)
+
+    def steal(body: pb.Roster) -> None:
+        body.desks.append(founding.desk_entry("kr.motie/zz", thief, lineage=trust.lineage))
+        body.desks.sort(key=lambda desk: desk.desk)
+
+    trust.take(chains.next_roster(world(), "kr", steal), now_ms=NOON)
+    forged = mail.send(trust, draft(trust, sender="kr.motie/zz"), key=thief)
+    assert mail.admit(trust, forged)
+    fresh = {"roster": {"staff": suite.SigningKey.generate(1)}}
+    document = chains.next_party(world(), "kr", fresh)
+    trust.take(document, now_ms=NOON)
+    body = documents.body(world().rosters["kr"], pb.Roster)
+    body.generation, body.issue_time_ms = 2, NOON
+    trust.take(chains.with_roles(world(), "kr", document, fresh).sign(documents.make(body), "roster"), now_ms=NOON)
+    with pytest.raises(errors.PinnedError):
+        mail.admit(trust, forged)
+    monkeypatch.setattr(Trust, "voided", lambda *_: False)
+    assert mail.admit(trust, forged)
+
+
+# ---- 32 bogus cards
+
+
+@pytest.mark.parametrize("attack", ["empty", "other week", "omitted"])
+def test_32_nobody_is_shut_out_by_a_card(trust: Trust, monkeypatch: Patch, attack: str) -> None:
+    now = NOON + trust.agreement(NOON).body.revocation_ms
+    header = draft(trust, create_ms=now)
+    if attack == "empty":
+        header.audience[1].card = b""
+    elif attack == "other week":
+        other = trust.held_card(READER, week_of(now) + 1)
+        assert other is not None
+        header.audience[1].card = other.digest
+    else:
+        del header.audience[1]
+    parsed = mail.send(trust, header)
+    with pytest.raises(errors.AudienceError):
+        mail.admit(trust, parsed, now_ms=now)
+    if attack == "omitted":
+        monkeypatch.setattr(Admission, "audience", lambda *_: tuple(reader.desk for reader in header.audience))
+    else:
+        monkeypatch.setattr(Admission, "_check_cards", yes)
+    assert mail.admit(trust, parsed, now_ms=now)
+
+
+# ---- 38 readership widened by one party alone
+
+
+def test_38_a_company_declared_government_waits_out_the_hold(trust: Trust, monkeypatch: Patch) -> None:
+    def promote(body: pb.Roster) -> None:
+        next(m for m in body.missions if m.mission == "nl.asml-like").kind = pb.MISSION_KIND_MINISTRY
+
+    taken = trust.take(chains.next_roster(world(), "nl", promote), now_ms=NOON)
+    assert any("after the hold" in event for event in taken.events)
+    wider = tuple(sorted((COMPANY, "kr.motie/supply", READER, EMBASSY)))
+    parsed = mail.honest(trust, audience=wider)
+    with pytest.raises(errors.AudienceError):
+        mail.admit(trust, parsed)
+    monkeypatch.setattr(policy, "active", lambda *_: True)
+    assert mail.admit(trust, parsed)
+
+
+# ---- 39 courier-key downgrade
+
+
+def test_39_a_channel_that_requires_a_courier_key_takes_nothing_without(trust: Trust) -> None:
+    parsed = mail.honest(trust)
+    trust.agreement(NOON).channels["minerals"].courier_group = "bag"
+    with pytest.raises(errors.CourierError):
+        mail.admit(trust, parsed)
+    trust.agreement(NOON).channels["minerals"].courier_group = ""
+    assert mail.admit(trust, parsed)
+
+
+def test_39_an_all_zero_courier_key_is_no_key(trust: Trust, monkeypatch: Patch) -> None:
+    with pytest.raises(errors.CourierError):
+        mail.send(trust, draft(trust), courier=bytes(32))
+    monkeypatch.setattr(envelope, "courier_id", lambda key: digest(key)[:16])
+    parsed = mail.send(trust, draft(trust), courier=bytes(32))
+    # What it would protect opens to whoever has the secret alone.
+    secret = secret_of(envelope.check(parsed, SIGNER.public), READER)
+    prk = suite.hkdf_extract(bytes(32), secret)
+    _, commitment = envelope.content_keys(prk, digest(parsed.outer.header), parsed.outer.items_root)
+    assert commitment == parsed.outer.commitment
+
+
+# ---- 42 card flood
+
+
+def test_42_a_stolen_desk_key_fills_a_bounded_number_of_cards(trust: Trust, monkeypatch: Patch) -> None:
+    public = suite.CardKey.generate().public
+
+    def flood() -> int:
+        before = len(trust.documents())
+        for week in itertools.chain(range(week_of(NOON) - 30, week_of(NOON) + 60)):
+            body = pb.KeyCard(lineage=trust.lineage, desk=SENDER, week=week, suite=1, key=public)
+            try:
+                trust.take(documents.sign(documents.make(body), SIGNER, role="desk"), now_ms=NOON)
+            except trust_module.TrustError:
+                continue
+        return len(trust.documents()) - before
+
+    assert flood() == 11 - 2
+    monkeypatch.setattr(trust_module, "CARDS_AHEAD", 1000)
+    assert flood() > 50
+
+
+# ---- 43 repeated random numbers
+
+
+def test_43_two_texts_never_share_a_key(trust: Trust, monkeypatch: Patch) -> None:
+    monkeypatch.setattr(envelope.os, "urandom", bytes)
+    header = draft(trust)
+    texts = [b"one text of a batch"], [b"another text, same"]
+
+    def keystreams() -> set[bytes]:
+        """First eight bytes of the key stream: the length prefix is known."""
+        out = set()
+        for text in texts:
+            outer = mail.send(trust, header, content=text).outer
+            size = len(env.Payload(header=bytes(32), items=text).SerializeToString())
+            out.add(bytes(a ^ b for a, b in zip(outer.ciphertext, size.to_bytes(8, "little"), strict=False)))
+        return out
+
+    assert len(keystreams()) == 2
+    content_keys = envelope.content_keys
+    monkeypatch.setattr(envelope, "content_keys", lambda prk, header_digest, _: content_keys(prk, header_digest, b""))
+    assert len(keystreams()) == 1
