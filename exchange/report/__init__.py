@@ -1,14 +1,13 @@
 """Reports: what is said about supply; made, checked, cleaned, read from files (docs/PROTOCOL.md section 6).
 
-`problems`, `validate` and `clean_report` are in rules, `to_dict` and `from_dict` in shape, the file formats in readers.
+`problems` and `validate` are in rules, `clean_report` in cleaning, `to_dict` and `from_dict` in shape, the file formats in readers.
 """
 
+from exchange.report.cleaning import clean_message, clean_report
 from exchange.report.faults import Problem, ReportError, RowError, RowErrors
 from exchange.report.readers import read_csv, read_json, read_json_lines
 from exchange.report.rules import (
     MAX_REPORT_BYTES,
-    clean_message,
-    clean_report,
     new_report_id,
     problems,
     validate,

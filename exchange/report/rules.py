@@ -1,27 +1,22 @@
-"""What a report must keep to, and how text from elsewhere is made harmless."""
+"""What a report must keep to."""
 
 import math
 import re
 from collections.abc import Iterable
-from functools import cache
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
+from exchange.report.cleaning import MULTILINE_FIELDS, text_limit
 from exchange.report.faults import MAX_PROBLEMS, Problem, ReportError
 from exchange.report.periods import date_start_ms, period_start_ms
-from exchange.text import clean, is_clean
+from exchange.text import is_clean
 from exchange.units import COUNTRIES, CURRENCIES, TARIFFS, UNITS, Dimension
 from exchange.v1 import report_pb2 as pb
 
-M = TypeVar("M", bound=Message)
-
 MAX_REPORT_BYTES: Final = 256 * 1024  # a quarter of an envelope: a batch always has room for others
 MAX_LIST: Final = 64
-FIELD_CHARS: Final = 200  # names, references, notes
-LONG_FIELD_CHARS: Final[dict[str, int]] = {"url": 2000, "credit": 400, "text": 4000}
-MULTILINE_FIELDS: Final = frozenset(["text"])
 # It is tomorrow in Seoul while it is still today in UTC; the earliest zone is 14 hours ahead.
 DATE_SLACK_MS: Final = 14 * 3_600_000
 
@@ -89,74 +84,6 @@ def new_report_id(now_ms: int, random: bytes) -> bytes:
 def is_report_id(data: bytes) -> bool:
     """Whether the bytes are a UUIDv7."""
     return len(data) == 16 and data[6] >> 4 == 7 and data[8] >> 6 == 2
-
-
-def _limit(name: str) -> int:
-    return LONG_FIELD_CHARS.get(name, FIELD_CHARS)
-
-
-def clean_message(message: M) -> M:
-    """A copy whose every text is harmless: for alerts and consultation messages as for reports.
-
-    Numbers, bytes, order and fields of a newer version stay. The signed original keeps its bytes; show this copy.
-    """
-    copy = type(message)()
-    copy.CopyFrom(message)
-    _clean_in_place(copy)
-    return copy
-
-
-class _TextField(NamedTuple):
-    """A field that holds text, or messages that do."""
-
-    name: str
-    repeated: bool
-    message: bool
-    limit: int
-    lines: bool
-
-
-# Any: mypy takes message classes for unhashable.
-@cache  # one entry for each message type of report.proto; asking descriptors every time costs more than the cleaning
-def _text_fields(kind: Any) -> tuple[_TextField, ...]:
-    return tuple(
-        _TextField(
-            field.name,
-            field.is_repeated,
-            field.type == FieldDescriptor.TYPE_MESSAGE,
-            _limit(field.name),
-            field.name in MULTILINE_FIELDS,
-        )
-        for field in kind.DESCRIPTOR.fields
-        if field.type in (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_MESSAGE)
-    )
-
-
-def _clean_in_place(message: Message) -> None:
-    # Recursion ends: the message types do not contain themselves.
-    for name, repeated, is_message, limit, lines in _text_fields(type(message)):
-        if is_message:
-            if repeated:
-                for part in getattr(message, name):
-                    _clean_in_place(part)
-            elif message.HasField(name):
-                _clean_in_place(getattr(message, name))
-            continue
-        value = getattr(message, name)
-        if not value:
-            continue
-        if repeated:
-            value[:] = [clean(text, max_chars=limit, lines=lines) for text in value]
-        elif (cleaned := clean(value, max_chars=limit, lines=lines)) != value:
-            setattr(message, name, cleaned)
-
-
-def clean_report(report: pb.Report) -> pb.Report:
-    """A copy of a report from elsewhere whose texts are harmless in a terminal (see exchange.text.clean).
-
-    Never refuses: what another country says is delivered. Use `problems` to say what is odd about it.
-    """
-    return clean_message(report)
 
 
 def validate(report: pb.Report, *, now_ms: int) -> None:
@@ -236,10 +163,10 @@ def _shape_problems(message: Message, path: str) -> Iterable[Problem]:
         for i, one in enumerate(value if field.is_repeated else [value]):
             place = f"{where}[{i}]" if field.is_repeated else where
             if field.type == FieldDescriptor.TYPE_STRING:
-                if not is_clean(one, max_chars=_limit(field.name), lines=field.name in MULTILINE_FIELDS):
+                if not is_clean(one, max_chars=text_limit(field.name), lines=field.name in MULTILINE_FIELDS):
                     yield Problem(
                         place,
-                        f"longer than {_limit(field.name)} characters, or has control, direction or hidden characters",
+                        f"longer than {text_limit(field.name)} characters, or has control, direction or hidden characters",
                     )
             elif field.type == FieldDescriptor.TYPE_ENUM:
                 if field.enum_type is not None and one not in field.enum_type.values_by_number:

@@ -26,8 +26,9 @@ from typing import Any, Final, TypeVar
 from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
 
+from exchange.report.cleaning import FIELD_CHARS, MULTILINE_FIELDS, text_limit
 from exchange.report.faults import Problem, ReportError
-from exchange.report.rules import FIELD_CHARS, LONG_FIELD_CHARS, MULTILINE_FIELDS, problems
+from exchange.report.rules import problems
 from exchange.text import clean, printable
 from exchange.v1 import report_pb2 as pb
 
@@ -177,7 +178,7 @@ def _fill_texts(target: Any, value: object, where: str, found: list[Problem]) ->
 
 
 def _text(name: str, value: str, where: str, found: list[Problem]) -> str:
-    limit = LONG_FIELD_CHARS.get(name, FIELD_CHARS)
+    limit = text_limit(name)
     if len(value) > limit:
         # An over-long text of our own user is named, never cut in silence.
         found.append(Problem(where, f"{len(value)} characters, at most {limit}"))
