@@ -166,7 +166,7 @@ def _shape_problems(message: Message, path: str) -> Iterable[Problem]:
                 if not is_clean(one, max_chars=text_limit(field.name), lines=field.name in MULTILINE_FIELDS):
                     yield Problem(
                         place,
-                        f"longer than {text_limit(field.name)} characters, or has control, direction or hidden characters",
+                        f"longer than {text_limit(field.name)} characters, or holds control or hidden ones",
                     )
             elif field.type == FieldDescriptor.TYPE_ENUM:
                 if field.enum_type is not None and one not in field.enum_type.values_by_number:
