@@ -1,6 +1,6 @@
 """Reports: what is said about supply; made, checked, cleaned, read from files (docs/PROTOCOL.md section 6).
 
-`problems` and `validate` are in rules, `clean_report` in cleaning, `to_dict` and `from_dict` in shape, files in readers.
+`problems` and `validate` are in rules, `clean_report` in cleaning, `to_dict` and `from_dict` in shape, files: readers.
 """
 
 from exchange.report.cleaning import clean_message, clean_report
