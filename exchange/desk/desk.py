@@ -113,6 +113,7 @@ class Desk:
         self._outbox_empty = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._channel: grpc.aio.Channel | None = None
+        self._enrolling = asyncio.Lock()
         self._events: deque[Event] = deque(maxlen=MAX_EVENTS)
         self.state = "closed"
 
@@ -145,6 +146,10 @@ class Desk:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._channel is not None:
             await self._channel.close(1.0)
+        self.close()
+
+    def close(self) -> None:
+        """Save the documents and release the files of a desk that does not run."""
         self.save_documents()
         self.archive.close()
         self._keystore.close()
@@ -220,9 +225,10 @@ class Desk:
             raise wire.error_from(failure) from None
         if answer.ca != entry.tls_ca:
             raise ProofError("the node's CA is not the one in the roster")
-        path = self.directory / "tls.pem"
-        path.write_bytes(tls.der_to_pem(answer.certificate))
-        await self._close_channel()
+        (self.directory / "tls.pem").write_bytes(tls.der_to_pem(answer.certificate))
+        if self._channel is not None:
+            old, self._channel = self._channel, None
+            await old.close(1.0)
 
     def _node_entry(self) -> docs.Node:
         entry = self.trust.node(self.settings.node)
@@ -238,8 +244,9 @@ class Desk:
         return until.timestamp() * 1000 - self.clock() < 10 * founding.DAY_MS
 
     async def _stub(self) -> rpc.ExchangeStub:
-        if self._needs_certificate():
-            await self.enrol()
+        async with self._enrolling:
+            if self._needs_certificate():
+                await self.enrol()
         if self._channel is None:
             entry = self._node_entry()
             credentials = grpc.ssl_channel_credentials(
@@ -248,11 +255,6 @@ class Desk:
             options = [*wire.CLIENT_OPTIONS, ("grpc.ssl_target_name_override", entry.node)]
             self._channel = grpc.aio.secure_channel(entry.endpoint, credentials, options=options)
         return rpc.ExchangeStub(self._channel)
-
-    async def _close_channel(self) -> None:
-        if self._channel is not None:
-            old, self._channel = self._channel, None
-            await old.close(1.0)
 
     async def synchronise(self) -> None:
         """Fetch the node's documents, give it our key cards.
@@ -485,7 +487,8 @@ class Desk:
                 await work()
             except grpc.aio.AioRpcError as failure:
                 self.state = str(wire.error_from(failure))
-                await self._close_channel()
+            except asyncio.CancelledError:
+                _raise_if_ours()
             except TocsinError as error:
                 self.state = f"{error.reason}: {error}"
             if time.monotonic() - started > RETRY_S[1]:
@@ -598,7 +601,8 @@ class Desk:
                 self.state = str(error or "the node fell silent")
                 if not follow and error is not None:
                     raise error from None
-                await self._close_channel()
+            except asyncio.CancelledError:
+                _raise_if_ours()
             await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
             delay = min(2 * delay, RETRY_S[1])
 
@@ -739,6 +743,13 @@ class Desk:
         taken = list(self._events)
         self._events.clear()
         return taken
+
+
+def _raise_if_ours() -> None:
+    """Swapping a channel cancels its calls with the same CancelledError as our own end; only the latter goes on."""
+    task = asyncio.current_task()
+    if task is None or task.cancelling():
+        raise asyncio.CancelledError
 
 
 def to_delivery(received: Received, index: int, raw: bytes, warnings: tuple[str, ...]) -> Delivery:
