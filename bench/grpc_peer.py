@@ -96,7 +96,7 @@ async def _serve(directory: Path) -> None:
     """Serves until the process is ended; prints the port when ready."""
     identity = Identity.load(directory)
     server = grpc.aio.server()
-    handlers = {"Echo": grpc.unary_unary_rpc_method_handler(_echo)}
+    handlers: dict[str, Any] = {"Echo": grpc.unary_unary_rpc_method_handler(_echo)}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("bench.Echo", handlers),))
     credentials = grpc.ssl_server_credentials(
         [(identity.key, identity.certificate)], root_certificates=identity.ca, require_client_auth=True
