@@ -12,4 +12,6 @@ if __name__ == "__main__":
         import uvloop
 
         uvloop.install()
-    asyncio.run(App(Path(sys.argv[1])).run(ready=lambda: print("ready", flush=True)))
+    directory = Path(sys.argv[1])
+    # Whoever starts us waits for this file: it appears once both listeners serve.
+    asyncio.run(App(directory).run(ready=(directory / "node.ready").touch))

@@ -1,6 +1,6 @@
-"""What a store is: one Protocol, one contract test suite (tests/store/test_contract.py). A store that passes is a store.
+"""What a store is: one Protocol and one test suite, tests/store/test_contract.py. A store that passes is a store.
 
-Methods block. `append` is called from one writer thread, everything else from one reader thread.
+Methods block and may be called from any thread. Readers see an entry once it is durable, and never wait for a commit.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -68,27 +68,51 @@ class Store(Protocol):
     def append(self, entries: Sequence[NewEntry], *, cursors: Mapping[str, int] | None = None) -> list[int]:
         """Append in one durable transaction; return positions. A known id keeps its position for ever.
 
+        Two entries at one number of a stream are both kept: they are evidence. `find` tells beforehand.
+
+        Args:
+            entries: In the order they shall have.
+            cursors: Origin -> next position wanted of that log, moved in the same transaction.
+
         Raises:
-            StoreError: Nothing was kept.
+            StoreError: Nothing was kept. After a power cut a group whose commit failed may be there all the same: the
+                disk failed while it confirmed. Nobody holds a receipt for it then.
         """
 
     def size(self) -> int:
         """Entries in the log."""
 
     def root(self, size: int) -> bytes:
-        """RFC 6962 root of the first `size` entries."""
+        """RFC 6962 root of the first `size` entries.
+
+        Raises:
+            LimitError: The log is shorter.
+        """
 
     def inclusion(self, position: int, size: int) -> list[bytes]:
-        """Inclusion proof."""
+        """Inclusion proof, from the leaf up.
+
+        Raises:
+            LimitError: The log is shorter than `size`.
+            ProofError: The position is not below `size`.
+        """
 
     def consistency(self, old: int, new: int) -> list[bytes]:
-        """Consistency proof."""
+        """Consistency proof.
+
+        Raises:
+            LimitError: The log is shorter than `new`.
+            ProofError: Not 0 < old <= new.
+        """
 
     def position_of(self, identity: bytes) -> int | None:
         """Position of an id, for ever, pruned or not."""
 
     def last_in_stream(self, stream: bytes) -> tuple[int, bytes] | None:
-        """(seq, id) of the highest number of a stream."""
+        """(seq, id) of the highest number of a stream; of two entries at that number, the first in the log."""
+
+    def find(self, stream: bytes, seq: int) -> bytes | None:
+        """Id of the first entry at a number of a stream."""
 
     def get(self, position: int) -> Row | None:
         """One entry."""
@@ -102,9 +126,15 @@ class Store(Protocol):
         desks: frozenset[str] | None,
         channels: frozenset[str] | None,
     ) -> tuple[list[Row], int]:
-        """Entries from a position on, and the position to go on from.
+        """Entries from a position on, and the position to go on from: all below it was looked at.
+
+        There may be no row and yet a higher position, where a search took too long: go on from there. The end of the
+        log is reached when the position returned is the one given. One row is returned whatever its length.
 
         Args:
+            position: First position wanted.
+            limit_bytes: Bytes of data at most.
+            limit_rows: Rows at most.
             desks: Only envelopes whose audience or sender is among these; None = all. Documents and heads always.
             channels: Only envelopes on these channels; None = all.
         """
@@ -112,20 +142,29 @@ class Store(Protocol):
     def cursor(self, origin: str) -> int:
         """Next position wanted of another log."""
 
+    def cursors(self) -> dict[str, int]:
+        """Every cursor, by origin."""
+
     def note(self, origin: str) -> bytes | None:
         """The checkpoint remembered of a log."""
 
     def set_note(self, origin: str, note: bytes) -> None:
         """Remember a checkpoint, durably."""
 
+    def meta(self, key: str) -> bytes | None:
+        """A value the node keeps across restarts."""
+
+    def set_meta(self, key: str, value: bytes) -> None:
+        """Keep a value, durably."""
+
     def record_refusal(self, record: RefusalRecord) -> None:
-        """Remember a refusal; the newest MAX_REFUSALS are kept."""
+        """Remember a refusal, once per origin, position and id; the newest 10,000 are kept."""
 
     def refusals(self) -> list[RefusalRecord]:
         """Refusals remembered, oldest first."""
 
     def park(self, identity: bytes, data: bytes, origin: str, position: int, reason: str) -> None:
-        """Keep an entry that waits for documents; the oldest goes when MAX_PARKED wait."""
+        """Keep an entry that waits for documents; the oldest go when more than 1,024 or 64 MB wait."""
 
     def parked(self) -> list[Parked]:
         """Entries that wait, oldest first."""
@@ -134,7 +173,11 @@ class Store(Protocol):
         """Forget one."""
 
     def prune(self, channel: str, before_ms: int, strip: Callable[[bytes], bytes]) -> int:
-        """Replace the data of a channel's older envelopes by what proves them; leaf and row stay. Returns how many."""
+        """Replace the data of a channel's envelopes made before `before_ms` by `strip(data)`; leaf and row stay.
+
+        Returns:
+            How many were pruned now.
+        """
 
     def close(self) -> None:
         """Release everything."""

@@ -1,0 +1,406 @@
+"""`tocsin`: run a node, use a desk. Results on stdout, talk on stderr; exit 0 done, 1 refused, 2 misused."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import structlog
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from exchange import desk as desks
+from exchange import files, policy, report
+from exchange.desk import Delivery, Desk, DeskSettings
+from exchange.node import app as nodes
+from exchange.text import printable
+from keys import documents
+from keys.encoding import canonical_bytes
+from keys.errors import TocsinError, UsageError
+from keys.v1 import documents_pb2 as pb
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Missions tell each other how the supply of chips and critical materials stands.", pretty_exceptions_enable=False)
+node_app = typer.Typer(no_args_is_help=True, help="The server that keeps envelopes; holds no key that opens them.")
+desk_app = typer.Typer(no_args_is_help=True, help="One workplace: its keys and its place at a node.")
+documents_app = typer.Typer(no_args_is_help=True, help="What the parties signed.")
+app.add_typer(node_app, name="node")
+app.add_typer(desk_app, name="desk")
+app.add_typer(documents_app, name="documents")
+
+out = Console()
+err = Console(stderr=True)
+
+DeskDir = Annotated[Path, typer.Option("--desk", help="Directory of the desk.")]
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+PassphraseFile = Annotated[Path | None, typer.Option("--passphrase-file", help="File with the keystore's passphrase; none = machine-local key.")]
+
+
+class Marking(StrEnum):
+    """TLP 2.0."""
+
+    CLEAR = "CLEAR"
+    GREEN = "GREEN"
+    AMBER = "AMBER"
+    STRICT = "AMBER+STRICT"
+    RED = "RED"
+
+
+def _passphrase(path: Path | None) -> bytes:
+    return path.read_bytes().rstrip(b"\r\n") if path else b""
+
+
+def _emit(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+
+
+@node_app.command("init")
+def node_init(
+    directory: Annotated[Path, typer.Argument(help="Where the node will live.")],
+    name: Annotated[str, typer.Option(help="Its name, such as nl.seoul-1.")],
+    lineage: Annotated[str, typer.Option(help="Digest of the first agreement, 64 hex digits.")],
+    endpoint: Annotated[str, typer.Option(help="host:port of the exchange service.")],
+    enrol_endpoint: Annotated[str, typer.Option(help="host:port of the enrolment listener.")],
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Make a node's keys and settings; prints its roster entry (hex) for the ministry."""
+    settings = nodes.NodeSettings(name=name, lineage=_lineage(lineage), endpoint=endpoint, enrol_endpoint=enrol_endpoint)
+    entry = nodes.init(directory, settings, passphrase=_passphrase(passphrase_file))
+    err.print(f"node {name} made in {directory}; give its entry to the ministry that signs the roster")
+    sys.stdout.write(canonical_bytes(entry).hex() + "\n")
+
+
+@node_app.command("run")
+def node_run(directory: Annotated[Path, typer.Argument(help="Directory of the node.")], passphrase_file: PassphraseFile = None) -> None:
+    """Serve until interrupted."""
+    with contextlib.suppress(ImportError):
+        import uvloop
+
+        uvloop.install()
+    running = nodes.App(directory, _passphrase(passphrase_file))
+    asyncio.run(running.run(ready=lambda: err.print(f"{running.settings.name} serves on {running.settings.endpoint}; Ctrl-C stops it")))
+
+
+@node_app.command("status")
+def node_status(
+    directory: Annotated[Path, typer.Argument(help="Directory of the node.")], as_json: Json = False
+) -> None:
+    """What the node's log holds, how far it followed its peers, what it refused; works while it runs."""
+    from exchange.store.sqlite import SqliteStore
+
+    settings = files.load_settings(nodes.NodeSettings, directory / "node.toml")
+    store = SqliteStore(directory / "log.db")
+    peers = store.cursors()
+    status = {
+        "node": settings.name,
+        "endpoint": settings.endpoint,
+        "entries": store.size(),
+        "root": store.root(store.size()).hex(),
+        "followed": peers,
+        "refusals": [{"origin": r.origin, "position": r.position, "rule": r.rule} for r in store.refusals()[-20:]],
+        "parked": len(store.parked()),
+    }
+    store.close()
+    if as_json:
+        _emit(status)
+        return
+    table = Table(show_header=False)
+    for key, value in status.items():
+        table.add_row(key, json.dumps(value) if isinstance(value, (dict, list)) else str(value))
+    out.print(table)
+
+
+@desk_app.command("init")
+def desk_init(
+    directory: Annotated[Path, typer.Argument(help="Where the desk will live.")],
+    name: Annotated[str, typer.Option(help="Its name, such as nl.seoul/economic.")],
+    node: Annotated[str, typer.Option(help="The node that hosts its mission.")],
+    lineage: Annotated[str, typer.Option(help="Digest of the first agreement, 64 hex digits.")],
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Make a desk's keys; prints its roster entry (hex), with proof of possession, for the ministry."""
+    from keys import founding
+
+    settings = DeskSettings(desk=name, lineage=_lineage(lineage), node=node)
+    key = desks.init(directory, settings, passphrase=_passphrase(passphrase_file))
+    err.print(f"desk {name} made in {directory}; give its entry to the ministry that signs the roster")
+    sys.stdout.write(canonical_bytes(founding.desk_entry(name, key, lineage=bytes.fromhex(lineage))).hex() + "\n")
+
+
+@desk_app.command("enrol")
+def desk_enrol(
+    desk: DeskDir,
+    bundle: Annotated[Path | None, typer.Option(help="Documents to take first, as a file from the ministry.")] = None,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Take the documents, get a certificate from the node, hand in the key cards."""
+
+    async def enrol() -> None:
+        opened = Desk.open(desk, passphrase=_passphrase(passphrase_file))
+        if bundle is not None:
+            for error in opened.take_documents(files.load_bundle(bundle)):
+                err.print(f"document refused: {error}")
+        async with opened:
+            await opened.enrol()
+            await opened.synchronise()
+
+    asyncio.run(enrol())
+    err.print("enrolled: certificate and key cards are in place")
+
+
+@app.command()
+def publish(
+    channel: Annotated[str, typer.Argument(help="Channel of the agreement, such as minerals.")],
+    file: Annotated[Path, typer.Argument(help="Reports: .json, .jsonl or .csv.")],
+    desk: DeskDir,
+    marking: Annotated[Marking, typer.Option(help="TLP 2.0 marking of all of them.")] = Marking.AMBER,
+    to: Annotated[list[str] | None, typer.Option(help="Desks, for RED alone; may be given again.")] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for receipts; the rest is sent later.")] = 30.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the file, say who would read it, send nothing.")] = False,
+    as_json: Json = False,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Publish every report of a file, or none: one bad row, named with its column, and nothing is taken."""
+    reader = {".json": report.read_json, ".jsonl": report.read_json_lines, ".csv": report.read_csv}.get(file.suffix)
+    if reader is None:
+        raise UsageError(f"{file.name} is neither .json, .jsonl nor .csv")
+    reports = reader(_text(file), now_ms=nodes.now_ms())
+
+    async def run() -> dict[str, Any]:
+        opened = Desk.open(desk, passphrase=_passphrase(passphrase_file))
+        readers = [r.desk for r in opened.explain(channel, marking.value) if r.reads]
+        if dry_run:
+            opened.close()
+            return {"reports": len(reports), "readers": readers, "published": 0, "waiting": 0}
+        async with opened:
+            ids = await asyncio.gather(*(opened.publish(channel, r, marking=marking.value, to=to or ()) for r in reports))
+            waiting = await opened.flush(timeout)
+            events = [str(event) for event in opened.events()]
+            return {
+                "reports": len(reports),
+                "readers": readers,
+                "published": len(ids),
+                "envelopes": sorted({i.hex() for i in ids}),
+                "waiting": waiting,
+                "state": opened.state,
+                "events": events,
+            }
+
+    result = asyncio.run(run())
+    if as_json:
+        _emit(result)
+    else:
+        out.print(f"{result['published']} of {result['reports']} reports published on {channel}, readable by {', '.join(result['readers'])}")
+        for event in result.get("events", []):
+            err.print(f"[yellow]event:[/] {event}")
+        if result["waiting"]:
+            err.print(f"{result['waiting']} envelopes wait in the outbox ({result['state']}); they go out when the node is back")
+
+
+@app.command()
+def inbox(
+    desk: DeskDir,
+    channel: Annotated[str | None, typer.Option(help="One channel; all by default.")] = None,
+    last: Annotated[int, typer.Option(help="Only the newest N; 0 = all.")] = 40,
+    as_json: Json = False,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """What was received and opened here, from the archive; needs no network."""
+    opened = Desk.open(desk, passphrase=_passphrase(passphrase_file))
+    deliveries = opened.inbox(channel)
+    opened.close()
+    _show(deliveries[-last:] if last else deliveries, as_json=as_json)
+    if not as_json:
+        err.print(f"{len(deliveries)} items in the archive of {opened.name}")
+
+
+@app.command()
+def follow(
+    channel: Annotated[str, typer.Argument(help="Channel to follow.")],
+    desk: DeskDir,
+    once: Annotated[bool, typer.Option("--once", help="Fetch what is new and stop.")] = False,
+    as_json: Json = False,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Receive a channel as it comes: verified, opened, in order. Gaps and staleness are said, not hidden."""
+
+    async def run() -> None:
+        async with Desk.open(desk, passphrase=_passphrase(passphrase_file)) as opened:
+            async for delivery in opened.subscribe(channel, follow=not once):
+                _show([delivery], as_json=as_json, header=False)
+                for event in opened.events():
+                    err.print(f"[yellow]event:[/] {event}")
+
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(run())
+
+
+@app.command()
+def explain(
+    channel: Annotated[str, typer.Argument(help="Channel to explain.")],
+    desk: DeskDir,
+    marking: Annotated[Marking, typer.Option(help="TLP 2.0 marking.")] = Marking.AMBER,
+    sender: Annotated[str | None, typer.Option(help="As if this desk published; yours by default.")] = None,
+    as_json: Json = False,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Who reads a channel at a marking, who does not, and by which rule."""
+    opened = Desk.open(desk, passphrase=_passphrase(passphrase_file))
+    readings = opened.explain(channel, marking.value, sender=sender)
+    opened.close()
+    if as_json:
+        _emit([{"desk": r.desk, "reads": r.reads, "why": r.why} for r in readings])
+        return
+    table = Table("desk", "reads", "why")
+    for reading in readings:
+        table.add_row(reading.desk, "yes" if reading.reads else "no", reading.why)
+    out.print(table)
+
+
+@documents_app.command("show")
+def documents_show(directory: Annotated[Path, typer.Argument(help="Directory of a desk or node, or a bundle file.")], as_json: Json = False) -> None:
+    """List the documents a desk or node holds."""
+    rows = []
+    for data in files.load_bundle(_bundle(directory)):
+        document = documents.decode(data)
+        body = documents.peek(document)
+        rows.append(
+            {
+                "type": document.type.rpartition("/")[2],
+                "of": getattr(body, "party", "") or getattr(body, "desk", "") or "all parties",
+                "version": getattr(body, "version", getattr(body, "week", 0)),
+                "signatures": len(document.signatures),
+                "digest": document.digest.hex(),
+            }
+        )
+    if as_json:
+        _emit(rows)
+        return
+    table = Table("type", "of", "version or week", "signatures", "digest")
+    for row in rows:
+        table.add_row(row["type"], printable(str(row["of"])), str(row["version"]), str(row["signatures"]), str(row["digest"])[:16] + "…")
+    out.print(table)
+
+
+@documents_app.command("diff")
+def documents_diff(
+    old: Annotated[Path, typer.Argument(help="Bundle or directory with the older agreement.")],
+    new: Annotated[Path, typer.Argument(help="Bundle or directory with the newer one.")],
+    as_json: Json = False,
+) -> None:
+    """Who gains and who loses what between two agreements, in words."""
+    lines = policy.diff(_agreement(old), _agreement(new))
+    if as_json:
+        _emit(lines)
+        return
+    for line in lines or ["no difference"]:
+        out.print(line)
+
+
+@app.command()
+def demo(
+    directory: Annotated[Path, typer.Option("--dir", help="Where to found the demo; replaced if it is one.")] = Path("demo"),
+    as_json: Json = False,
+) -> None:
+    """Two countries, two nodes, five desks, real input; leaves the directory for a look around."""
+    from exchange.demo.run import demo as run
+
+    outcome = asyncio.run(run(directory, err if as_json else out))
+    if as_json:
+        _emit({"published": outcome.published, "opened": outcome.opened, "refused": outcome.refused, "lost": outcome.lost})
+    if outcome.lost or outcome.problems:
+        raise typer.Exit(1)
+
+
+def _lineage(text: str) -> str:
+    try:
+        if len(bytes.fromhex(text)) == 32:  # noqa: PLR2004 - SHA-256
+            return text
+    except ValueError:
+        pass
+    raise UsageError("a lineage is 64 hex digits", hint="copy it from `tocsin documents show`: the digest of agreement 1")
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {file}: {error}") from None
+
+
+def _bundle(path: Path) -> Path:
+    bundle = path / files.BUNDLE if path.is_dir() else path
+    if not bundle.exists():
+        raise UsageError(f"{bundle} does not exist", hint="give a desk's or node's directory, or a bundle file")
+    return bundle
+
+
+def _agreement(path: Path) -> pb.Agreement:
+    held = [documents.decode(data) for data in files.load_bundle(_bundle(path))]
+    agreements = [documents.body(d, pb.Agreement) for d in held if d.type == "tocsin/1/agreement"]
+    if not agreements:
+        raise UsageError(f"{path} holds no agreement")
+    return agreements[-1]
+
+
+def _show(deliveries: list[Delivery], *, as_json: bool, header: bool = True) -> None:
+    if as_json:
+        for delivery in deliveries:
+            _emit(_row(delivery))
+        return
+    table = Table("sent (UTC)", "from", "channel", "marking", "what", show_header=header)
+    for delivery in deliveries:
+        row = _row(delivery)
+        table.add_row(row["sent"], row["sender"], row["channel"], row["marking"], Text(printable(_what(delivery))))
+    out.print(table)
+
+
+def _what(delivery: Delivery) -> str:
+    if delivery.kind == "report" and delivery.report.summary:
+        return delivery.report.summary[0].text
+    return delivery.kind or "an item newer than this version reads"
+
+
+def _row(delivery: Delivery) -> dict[str, Any]:
+    from datetime import UTC, datetime
+
+    sent = datetime.fromtimestamp(delivery.create_time_ms / 1000, UTC)
+    return {
+        "sent": f"{sent:%Y-%m-%d %H:%M:%S}",
+        "sender": delivery.sender,
+        "channel": delivery.channel,
+        "marking": policy.MARKING_NAMES.get(delivery.marking, "?"),
+        "envelope": delivery.envelope.hex(),
+        "position": delivery.receipt.position,
+        "kind": delivery.kind,
+        "report": report.to_dict(delivery.report) if delivery.kind == "report" else None,
+        "warnings": list(delivery.warnings),
+    }
+
+
+@contextlib.contextmanager
+def _errors() -> Iterator[None]:
+    try:
+        yield
+    except TocsinError as error:
+        err.print(f"tocsin: error: {printable(str(error))}", markup=False, highlight=False)
+        if error.hint:
+            err.print(f"tocsin: hint: {printable(error.hint)}", markup=False, highlight=False)
+        sys.exit(2 if isinstance(error, UsageError) else 1)
+
+
+def main() -> NoReturn:
+    """Entry point."""
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    with _errors():
+        app()
+    sys.exit(0)
