@@ -1,13 +1,14 @@
 """What is derived from the log to search it: ids, stream numbers, lanes. Losing this file loses nothing.
 
 Ids are random, so each would dirty a page of its own in the commit that everyone waits for. Instead the newest rows are
-looked up in memory and go to a file of their own some thousands at a time, sorted, without fsync, off the commit path. The file
-says up to where it goes; what it misses after a crash is read from the log again.
+looked up in memory and go to a file of their own some thousands at a time, sorted, without fsync, off the commit path.
+The file says up to where it goes; what it misses after a crash is read from the log again.
 """
 
 import contextlib
 import heapq
 import sqlite3
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,11 +81,11 @@ class Index:
     def __init__(self, path: Path, *, rows: Callable[[int, int], Sequence[Indexed]], size: int) -> None:
         self._path = path
         self._waiting = (_Waiting(), _Waiting())
+        self._swap = threading.Lock()
         with failing("open the index"):
             self._open(rows, size)
         while self.size < size:
-            for row in rows(self.size, min(size, self.size + REBUILT_ROWS)):
-                self._waiting[0].add(row)
+            self.add(rows(self.size, min(size, self.size + REBUILT_ROWS)))
             self.flush()
 
     def _open(self, rows: Callable[[int, int], Sequence[Indexed]], size: int) -> None:
@@ -110,9 +111,9 @@ class Index:
 
     def add(self, rows: Iterable[Indexed]) -> None:
         """Take rows that are durable in the log."""
-        newest = self._waiting[0]
-        for row in rows:
-            newest.add(row)
+        with self._swap:
+            for row in rows:
+                self._waiting[0].add(row)
 
     @property
     def waiting(self) -> int:
@@ -126,12 +127,12 @@ class Index:
             StoreError: The disk or database failed; the rows stay in memory.
         """
         with self._file.lock:
-            newest, failed = self._waiting
-            if not failed.rows:
-                # Readers take the pair at once: a row is in one of the two until the file has it.
-                failed = newest
-                self._waiting = (_Waiting(), newest)
-            rows = failed.rows
+            with self._swap:
+                # Readers take the pair at once: a row is in one of the two until the file has it. The second is not
+                # empty when the flush before failed.
+                if not self._waiting[1].rows:
+                    self._waiting = (_Waiting(), self._waiting[0])
+            rows = self._waiting[1].rows
             if not rows:
                 return
             with self._file.transaction("write the index") as write:
@@ -149,8 +150,9 @@ class Index:
                 )
                 size = rows[-1].position + 1
                 write.execute("INSERT OR REPLACE INTO done (one, size, last) VALUES (1, ?, ?)", (size, rows[-1].id))
-            self.size = size
-            self._waiting = (self._waiting[0], _Waiting())
+            with self._swap:
+                self.size = size
+                self._waiting = (self._waiting[0], _Waiting())
 
     # ---- searching
 
@@ -168,8 +170,8 @@ class Index:
         """(seq, position) of the highest number of a stream."""
         waiting = self._waiting
         top = self._file.one(
-            "SELECT seq, min(position) FROM number WHERE stream = ?1 AND seq = (SELECT max(seq) FROM number WHERE stream = ?1) "
-            "GROUP BY seq",
+            "SELECT seq, min(position) FROM number "
+            "WHERE stream = ?1 AND seq = (SELECT max(seq) FROM number WHERE stream = ?1) GROUP BY seq",
             stream,
         )
         # Oldest first, so that of two entries at one number the first in the log stays.
@@ -192,13 +194,15 @@ class Index:
     def places(self, lanes: Iterable[int], first: int, end: int, limit: int) -> Iterator[Iterator[tuple[int, int]]]:
         """(position, bytes) of rows in those lanes, in order, at most `limit` a lane; only rows below `size`."""
         with self._file.reading() as read, contextlib.ExitStack() as cursors:
-            sql = "SELECT position, bytes FROM place WHERE lane = ? AND position >= ? AND position < ? ORDER BY position LIMIT ?"
-            yield heapq.merge(
-                *(
-                    cursors.enter_context(contextlib.closing(read.execute(sql, (lane, first, end, limit))))
-                    for lane in lanes
-                )
+            sql = (
+                "SELECT position, bytes FROM place WHERE lane = ? AND position >= ? AND position < ? "
+                "ORDER BY position LIMIT ?"
             )
+            # An open cursor pins the WAL: each is closed before the connection goes back.
+            found = [read.execute(sql, (lane, first, end, limit)) for lane in lanes]
+            for cursor in found:
+                cursors.enter_context(contextlib.closing(cursor))
+            yield heapq.merge(*found)
 
     def close(self) -> None:
         """Release the file."""

@@ -1,56 +1,55 @@
 """The embedded store: SQLite, WAL, synchronous=FULL, one writing connection, a few reading ones.
 
-What is searched is small, what is big is read once: `log` holds a narrow row per entry, `blob` the bytes. Who may read a
-row depends on its lane (channel, sender, audience), of which there are few; so a row costs one index entry however many
-desks read it. Tree hashes live on disk in tiles of 256, and memory stays bounded however long the log is.
+A commit appends and nothing else: `log` gets a narrow row per entry, `blob` the bytes, the tree its new hashes in tiles
+of 256. Who may read a row depends on its lane (channel, sender, audience), of which there are few. Whatever is needed to
+search by id, stream or lane is derived and kept aside (exchange/store/index.py), so that a commit costs the same however
+long the log is, and memory stays bounded.
 """
 
 import contextlib
 import fcntl
 import hashlib
-import heapq
+import itertools
 import json
 import os
-import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Final
 
 from exchange import merkle
 from exchange.errors import LimitError, StoreError
+from exchange.store.connections import Connections, failing
 from exchange.store.contract import NewEntry, Parked, RefusalRecord, Row
+from exchange.store.index import FLUSHED_ROWS, MAX_WAITING_ROWS, Index, Indexed
 from keys.encoding import pae
 
 TILE: Final = 256
 HASH: Final = 32
 CACHED_TILES: Final = 1024  # 8 KiB each
+CACHED_EDGES: Final = 8
 CACHED_LANES: Final = 4096
 CACHED_READERS: Final = 256
 MAX_PARKED: Final = 1024
 MAX_PARKED_BYTES: Final = 64_000_000
 MAX_REFUSALS: Final = 10_000
-# Up to this many lanes a read merges the lanes' index ranges; above it a scan of the narrow rows is cheaper.
+# Up to this many lanes a read merges the lanes' ranges of the index; above it a scan of the narrow rows is cheaper.
 MERGED_LANES: Final = 64
 # A scan ends after this many rows (some 10 ms), found something or not: the caller goes on from the position returned.
 SCANNED_ROWS: Final = 32_768
 PRUNED_AT_ONCE: Final = 64
-# Checkpointing inside a commit stalls it for 5 to 15 ms, so another thread does it each 4 MB; it cannot restart the WAL
-# under constant writing, so above 64 MB the writer does, with next to nothing left to copy.
+# Copying the WAL back inside a commit stalls it for 5 to 15 ms, so another thread does it each 4 MB; under constant
+# writing that thread cannot start the WAL anew, so above 64 MB the writer does, with next to nothing left to copy.
 CHECKPOINT_BYTES: Final = 4_000_000
-RESTART_FRAMES: Final = 4096
-PAGE: Final = 16_384
+PAGE: Final = 16_384  # suits blobs of 100 KB
+RESTART_FRAMES: Final = 64_000_000 // PAGE
 APPLICATION: Final = 0x544F4353
 SCHEMA: Final = f"""
 BEGIN;
 CREATE TABLE log (
-    position INTEGER PRIMARY KEY, kind INTEGER NOT NULL, id BLOB NOT NULL, stream BLOB, seq INTEGER NOT NULL,
+    position INTEGER PRIMARY KEY, kind INTEGER NOT NULL, id BLOB NOT NULL, stream BLOB NOT NULL, seq INTEGER NOT NULL,
     lane INTEGER NOT NULL, create_time_ms INTEGER NOT NULL, bytes INTEGER NOT NULL, pruned INTEGER NOT NULL DEFAULT 0);
-CREATE INDEX log_lane ON log (lane, position);
-CREATE INDEX log_stream ON log (stream, seq) WHERE stream IS NOT NULL;
-CREATE INDEX log_whole ON log (lane, create_time_ms) WHERE NOT pruned;
 CREATE TABLE blob (position INTEGER PRIMARY KEY, data BLOB NOT NULL);
-CREATE TABLE known (prefix INTEGER NOT NULL, position INTEGER NOT NULL, PRIMARY KEY (prefix, position)) WITHOUT ROWID;
 CREATE TABLE lane (
     number INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, channel TEXT NOT NULL, sender TEXT NOT NULL,
     audience TEXT NOT NULL);
@@ -77,13 +76,16 @@ SELECT number FROM lane WHERE number > :seen AND number <= :top AND (channel = '
     (:desks IS NULL OR number IN (
         SELECT lane FROM member WHERE desk IN (SELECT value FROM json_each(:desks)) AND lane > :seen))))
 """
+Lane = tuple[str, str, tuple[str, ...]]
+Readers = tuple[frozenset[str] | None, frozenset[str] | None]
 
 
 class SqliteStore:
     """See exchange.store.contract.Store. Any thread may call any method; writes queue behind each other.
 
     Args:
-        path: Database file; made if absent, 0600. A lock file beside it keeps other processes out.
+        path: Database file; made if absent, 0600. Its index (`.index`) and a lock file (`.lock`), which keeps other
+            processes out, are beside it.
 
     Raises:
         StoreError: The file is damaged, of another version, or open elsewhere.
@@ -91,67 +93,54 @@ class SqliteStore:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lock = threading.Lock()
         self._cache_lock = threading.Lock()
-        self._readers: list[sqlite3.Connection] = []
         self._tiles: dict[tuple[int, int], bytes] = {}
-        self._lanes: dict[tuple[str, str, tuple[str, ...]], int] = {}
-        self._readable: dict[tuple[frozenset[str] | None, frozenset[str] | None], tuple[int, list[int], str]] = {}
-        self._uncheckpointed = 0
+        self._edges: dict[int, list[bytes]] = {}
+        self._lanes: dict[Lane, int] = {}
+        self._readable: dict[Readers, tuple[int, list[int], str]] = {}
+        self._pruning = threading.Lock()
+        self._uncopied_bytes = 0
         self._restart_due = False
         self._closing = False
-        self._checkpoint_due = threading.Event()
-        self._checkpointing = threading.Lock()
-        self._checkpointer: threading.Thread | None = None
-        with contextlib.ExitStack() as undo, _failing("open"):
-            self._held = _hold(path)
-            undo.callback(self._held.close)
-            new = not path.exists()
-            if new:
-                path.touch(mode=0o600)
-                _sync_directory(path.parent)
-            self._write = self._connect()
-            undo.callback(self._write.close)
-            # What retention drops shall not linger in free pages; nothing but retention and parking deletes.
-            self._write.execute("PRAGMA secure_delete = ON")
-            self._write.execute("PRAGMA cache_size = -32000")
+        self._work_due = threading.Event()
+        self._copying = threading.Lock()
+        self._keeper: threading.Thread | None = None
+        with contextlib.ExitStack() as undo, failing("open"):
+            held = undo.enter_context(_hold(path))
+            _make(path)
+            self._file = Connections(path, page_size=PAGE, synchronous="FULL", autocheckpoint=0, cache_kib=8192)
+            undo.callback(self._file.close)
             self._prepare()
-            undo.callback(self._close_readers)
-            self._size = 0
             self._size = self._checked_size()
-            self._top_lane: int = self._write.execute("SELECT coalesce(max(number), 0) FROM lane").fetchone()[0]
+            self._top_lane: int = self._file.write.execute("SELECT coalesce(max(number), 0) FROM lane").fetchone()[0]
+            index = path.with_name(path.name + ".index")
+            _make(index)
+            self._index = Index(index, rows=self._indexed, size=self._size)
+            self._held: IO[bytes] = held
             undo.pop_all()
 
     # ---- opening
 
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=10)
-        # The page size holds only if it is set before the journal mode. 16 KiB suits blobs of 100 KB.
-        connection.execute(f"PRAGMA page_size = {PAGE}")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA wal_autocheckpoint = 0")
-        connection.execute(f"PRAGMA journal_size_limit = {RESTART_FRAMES * PAGE}")
-        return connection
-
     def _prepare(self) -> None:
+        write = self._file.write
+        # What retention drops shall not linger in free pages; nothing but retention and parking deletes.
+        write.execute("PRAGMA secure_delete = ON")
         # A crash while the file was being made leaves it without any table, never with some of them.
-        if self._write.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
-            self._write.executescript(SCHEMA)
-        application = self._write.execute("PRAGMA application_id").fetchone()[0]
-        version = self._write.execute("PRAGMA user_version").fetchone()[0]
-        if (application, version) != (APPLICATION, 1):
+        if write.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
+            write.executescript(SCHEMA)
+        marks = [write.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
+        if marks != [APPLICATION, 1]:
             raise StoreError(
                 f"{self._path.name} is no store of this version", hint="upgrade, or restore the right file"
             )
 
     def _checked_size(self) -> int:
-        """Rows in the log, once rows, bytes, ids and tree agree on the newest tile.
+        """Rows in the log, once rows, bytes and tree agree on the newest tile.
 
         Raises:
             StoreError: They do not. The whole file is not read: that takes minutes, and readers check what they get.
         """
-        one = self._write.execute
+        one = self._file.write.execute
         size: int = one("SELECT coalesce(max(position) + 1, 0) FROM log").fetchone()[0]
         blobs = one("SELECT coalesce(max(position) + 1, 0) FROM blob").fetchone()[0]
         last = one("SELECT tile, length(hashes) FROM tile WHERE level = 0 ORDER BY tile DESC LIMIT 1").fetchone()
@@ -169,42 +158,36 @@ class SqliteStore:
             )
         return size
 
+    def _indexed(self, first: int, end: int) -> list[Indexed]:
+        sql = "SELECT position, id, stream, seq, lane, bytes FROM log WHERE position >= ? AND position < ? ORDER BY position"
+        with self._file.reading() as read:
+            return [Indexed(*row) for row in read.execute(sql, (first, end))]
+
     # ---- appending
 
     def append(self, entries: Sequence[NewEntry], *, cursors: Mapping[str, int] | None = None) -> list[int]:
         """See Store."""
         if self._restart_due:
             self._restart_wal()
-        with _failing("append"), self._lock:
-            size, lanes = self._size, dict[tuple[str, str, tuple[str, ...]], int]()
-            with self._transaction() as write:
-                positions, fresh = self._place(entries, size)
+        if self._index.waiting > MAX_WAITING_ROWS:
+            self._index.flush()
+        with self._file.lock:
+            size = self._size
+            positions, fresh = self._place(entries, size)
+            lanes: dict[Lane, int] = {}
+            with self._file.transaction("append") as write:
                 rows = [
-                    (
-                        position,
-                        entry.kind,
-                        entry.id,
-                        entry.stream or None,
-                        entry.seq,
-                        self._lane(entry, lanes),
-                        entry.create_time_ms,
-                        len(entry.data),
-                    )
+                    Indexed(position, entry.id, entry.stream, entry.seq, self._lane(entry, lanes), len(entry.data))
                     for position, entry in enumerate(fresh, size)
                 ]
                 write.executemany(
-                    "INSERT INTO log (position, kind, id, stream, seq, lane, create_time_ms, bytes) "
+                    "INSERT INTO log (position, id, stream, seq, lane, bytes, kind, create_time_ms) "
                     "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                    rows,
+                    [(*row, entry.kind, entry.create_time_ms) for row, entry in zip(rows, fresh, strict=True)],
                 )
                 write.executemany(
                     "INSERT INTO blob (position, data) VALUES (?, ?)",
                     [(position, entry.data) for position, entry in enumerate(fresh, size)],
-                )
-                # In the order of the keys, so that neighbours share a page while it is at hand.
-                write.executemany(
-                    "INSERT INTO known (prefix, position) VALUES (?, ?)",
-                    sorted((_prefix(entry.id), position) for position, entry in enumerate(fresh, size)),
                 )
                 tiles = self._grow(size, [entry.id for entry in fresh])
                 write.executemany(
@@ -215,8 +198,9 @@ class SqliteStore:
             # Nothing is remembered before it is durable: a failed commit leaves no trace here either.
             self._keep_tiles(tiles)
             self._keep_lanes(lanes)
+            self._index.add(rows)
             self._size = size + len(fresh)
-            self._written(sum(len(entry.data) + PAGE for entry in fresh))
+            self._written(sum(row.bytes + PAGE for row in rows))
             return positions
 
     def _place(self, entries: Sequence[NewEntry], size: int) -> tuple[list[int], list[NewEntry]]:
@@ -226,54 +210,52 @@ class SqliteStore:
         for entry in entries:
             if len(entry.id) != HASH:
                 raise StoreError("an entry's id is not 32 bytes")
-            position = _position_of(self._write, entry.id)
+            position = self.position_of(entry.id)
             if position is None:
                 position, _ = fresh.setdefault(entry.id, (size + len(fresh), entry))
             positions.append(position)
         return positions, [entry for _, entry in fresh.values()]
 
-    def _lane(self, entry: NewEntry, made: dict[tuple[str, str, tuple[str, ...]], int]) -> int:
+    def _lane(self, entry: NewEntry, made: dict[Lane, int]) -> int:
         lane = (entry.channel, entry.sender, entry.audience)
         number = self._lanes.get(lane) or made.get(lane)
         if number is not None:
             return number
+        write = self._file.write
         key = hashlib.sha256(pae(entry.channel, entry.sender, *entry.audience)).digest()
-        row = self._write.execute("SELECT number FROM lane WHERE key = ?", (key,)).fetchone()
+        row = write.execute("SELECT number FROM lane WHERE key = ?", (key,)).fetchone()
         if row is None:
-            row = self._write.execute(
+            row = write.execute(
                 "INSERT INTO lane (key, channel, sender, audience) VALUES (?, ?, ?, ?) RETURNING number",
                 (key, entry.channel, entry.sender, json.dumps(entry.audience, ensure_ascii=False)),
             ).fetchone()
             # A sender reads its own: it must know its newest envelopes after a restart.
             desks = {*entry.audience, entry.sender} - {""}
-            self._write.executemany("INSERT INTO member (desk, lane) VALUES (?, ?)", [(desk, row[0]) for desk in desks])
+            write.executemany("INSERT INTO member (desk, lane) VALUES (?, ?)", [(desk, row[0]) for desk in desks])
         made[lane] = number = int(row[0])
         return number
 
-    def _grow(self, size: int, leaves: Sequence[bytes]) -> dict[tuple[int, int], bytes]:
-        """Write the tree's new nodes; returns the tiles that changed."""
-        changed: dict[tuple[int, int], bytearray] = {}
-
-        def node_at(level: int, index: int) -> bytes:
-            return _slice(self._tile(self._write, level, index // TILE), index)
-
-        for level, index, value in merkle.new_nodes(size, leaves, node_at):
-            key = (level, index // TILE)
-            if key not in changed:
-                changed[key] = bytearray(self._tile(self._write, *key) if index % TILE else b"")
-            changed[key] += value
-        tiles = {key: bytes(hashes) for key, hashes in changed.items()}
-        self._write.executemany(
-            "INSERT INTO tile (level, tile, hashes) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET hashes = excluded.hashes",
-            [(*key, hashes) for key, hashes in tiles.items()],
-        )
-        return tiles
-
-    def _keep_lanes(self, lanes: Mapping[tuple[str, str, tuple[str, ...]], int]) -> None:
+    def _keep_lanes(self, lanes: Mapping[Lane, int]) -> None:
         if len(self._lanes) + len(lanes) > CACHED_LANES:
             self._lanes.clear()
         self._lanes.update(lanes)
         self._top_lane = max((self._top_lane, *lanes.values()))
+
+    def _grow(self, size: int, leaves: Sequence[bytes]) -> dict[tuple[int, int], bytes]:
+        """Write the tree's new nodes; returns the tiles that changed."""
+        changed: dict[tuple[int, int], bytearray] = {}
+        for level, index, value in merkle.new_nodes(size, leaves, self._node_at):
+            key = (level, index // TILE)
+            if key not in changed:
+                changed[key] = bytearray(self._tile(*key) if index % TILE else b"")
+            changed[key] += value
+        tiles = {key: bytes(hashes) for key, hashes in changed.items()}
+        self._file.write.executemany(
+            "INSERT INTO tile (level, tile, hashes) VALUES (?, ?, ?) "
+            "ON CONFLICT DO UPDATE SET hashes = excluded.hashes",
+            [(*key, hashes) for key, hashes in tiles.items()],
+        )
+        return tiles
 
     # ---- the tree
 
@@ -283,13 +265,11 @@ class SqliteStore:
 
     def root(self, size: int) -> bytes:
         """See Store."""
-        self._check_size(size)
-        return merkle.subtree(0, size, self._node_at)
+        return self._edge(size)[-1] if size else merkle.EMPTY_ROOT
 
     def inclusion(self, position: int, size: int) -> list[bytes]:
         """See Store."""
-        self._check_size(size)
-        return merkle.inclusion(position, size, self._node_at)
+        return merkle.inclusion(position, size, self._node_at, edge=self._edge(size))
 
     def consistency(self, old: int, new: int) -> list[bytes]:
         """See Store."""
@@ -300,18 +280,30 @@ class SqliteStore:
         if not 0 <= size <= self._size:
             raise LimitError(f"the log has {self._size} entries, not {size}")
 
-    def _node_at(self, level: int, index: int) -> bytes:
-        tile = self._tiles.get((level, index // TILE))
-        if tile is None:
-            with self._reading() as read:
-                tile = self._tile(read, level, index // TILE)
-        return _slice(tile, index)
+    def _edge(self, size: int) -> list[bytes]:
+        """The incomplete right edge, the same for all proofs in one tree."""
+        self._check_size(size)
+        edge = self._edges.get(size)
+        if edge is None:
+            edge = merkle.right_edge(size, self._node_at)
+            with self._cache_lock:
+                while len(self._edges) >= CACHED_EDGES:
+                    del self._edges[next(iter(self._edges))]
+                self._edges[size] = edge
+        return edge
 
-    def _tile(self, connection: sqlite3.Connection, level: int, tile: int) -> bytes:
+    def _node_at(self, level: int, index: int) -> bytes:
+        start = index % TILE * HASH
+        value = self._tile(level, index // TILE)[start : start + HASH]
+        if len(value) != HASH:
+            raise StoreError("the tree on disk is shorter than the log", hint="restore the store")
+        return value
+
+    def _tile(self, level: int, tile: int) -> bytes:
         cached = self._tiles.get((level, tile))
         if cached is not None:
             return cached
-        row = connection.execute("SELECT hashes FROM tile WHERE level = ? AND tile = ?", (level, tile)).fetchone()
+        row = self._file.one("SELECT hashes FROM tile WHERE level = ? AND tile = ?", level, tile)
         hashes: bytes = row[0] if row else b""
         if len(hashes) == TILE * HASH:
             # A growing tile is kept by the writer alone: a reader's copy could be older than the one already here.
@@ -330,22 +322,31 @@ class SqliteStore:
 
     def position_of(self, identity: bytes) -> int | None:
         """See Store."""
-        with self._reading() as read:
-            return _position_of(read, identity)
+        for position in self._index.positions_of(identity):
+            row = self._file.one("SELECT id FROM log WHERE position = ?", position)
+            if row and row[0] == identity:
+                return position
+        return None
 
     def last_in_stream(self, stream: bytes) -> tuple[int, bytes] | None:
         """See Store."""
-        row = self._one("SELECT seq, id FROM log WHERE stream = ? ORDER BY seq DESC, position LIMIT 1", stream)
-        return (row[0], row[1]) if row else None
+        head = self._index.head(stream)
+        return (head[0], self._id_at(head[1])) if head else None
 
     def find(self, stream: bytes, seq: int) -> bytes | None:
         """See Store."""
-        row = self._one("SELECT id FROM log WHERE stream = ? AND seq = ? ORDER BY position LIMIT 1", stream, seq)
-        return row[0] if row else None
+        position = self._index.at(stream, seq)
+        return self._id_at(position) if position is not None else None
+
+    def _id_at(self, position: int) -> bytes:
+        row = self._file.one("SELECT id FROM log WHERE position = ?", position)
+        if row is None:
+            raise StoreError("the index names an entry the log has not", hint="delete the .index file and start again")
+        return bytes(row[0])
 
     def get(self, position: int) -> Row | None:
         """See Store."""
-        row = self._one(ROW, position)
+        row = self._file.one(ROW, position)
         return _row(row) if row else None
 
     def read(
@@ -361,9 +362,9 @@ class SqliteStore:
         end = self._size
         if position >= end:
             return [], position
-        with self._reading() as read, contextlib.ExitStack() as cursors:
-            # An open cursor pins the WAL; each is closed before the connection goes back.
-            found, searched = self._candidates(read, cursors, position, end, limit_rows + 1, desks, channels)
+        with contextlib.ExitStack() as stack:
+            found, searched = self._candidates(stack, position, end, limit_rows + 1, desks, channels)
+            read = stack.enter_context(self._file.reading())
             rows: list[Row] = []
             size = 0
             for at, length in found:
@@ -375,33 +376,35 @@ class SqliteStore:
 
     def _candidates(
         self,
-        read: sqlite3.Connection,
-        cursors: contextlib.ExitStack,
+        stack: contextlib.ExitStack,
         position: int,
         end: int,
         limit: int,
         desks: frozenset[str] | None,
         channels: frozenset[str] | None,
-    ) -> tuple[Iterable[tuple[int, int]], int]:
+    ) -> tuple[Iterator[tuple[int, int]], int]:
         """(position, length) of the entries wanted, in order, and the position up to which they were looked for."""
-
-        def run(sql: str, *values: object) -> sqlite3.Cursor:
-            return cursors.enter_context(contextlib.closing(read.execute(sql, values)))
-
-        span = "SELECT position, bytes FROM log WHERE position >= ? AND position < ?"
         if desks is None and channels is None:
-            return run(f"{span} ORDER BY position LIMIT ?", position, end, limit), end
-        lanes, as_json = self._lanes_of(read, desks, channels)
-        if len(lanes) <= MERGED_LANES:
-            each = f"{span} AND lane = ? ORDER BY position LIMIT ?"
-            return heapq.merge(*(run(each, position, end, lane, limit) for lane in lanes)), end
-        end = min(end, position + SCANNED_ROWS)
-        scan = f"{span} AND +lane IN (SELECT value FROM json_each(?)) ORDER BY position LIMIT ?"  # noqa: S608 - constants
-        return run(scan, position, end, as_json, limit), end
+            return self._scan(position, end, limit, None), end
+        lanes, as_json = self._lanes_of(desks, channels)
+        if len(lanes) > MERGED_LANES:
+            end = min(end, position + SCANNED_ROWS)
+            return self._scan(position, end, limit, as_json), end
+        # The index first, then the rows it has not taken yet, if they are reached.
+        split = min(max(position, self._index.size), end)
+        indexed = stack.enter_context(self._index.places(lanes, position, split, limit))
+        return itertools.chain(indexed, self._scan(split, end, limit, as_json)), end
 
-    def _lanes_of(
-        self, read: sqlite3.Connection, desks: frozenset[str] | None, channels: frozenset[str] | None
-    ) -> tuple[list[int], str]:
+    def _scan(self, first: int, end: int, limit: int, lanes: str | None) -> Iterator[tuple[int, int]]:
+        sql = "SELECT position, bytes FROM log WHERE position >= ? AND position < ?"
+        if lanes is not None:
+            sql += " AND lane IN (SELECT value FROM json_each(?))"
+        values = (first, end) if lanes is None else (first, end, lanes)
+        with self._file.reading() as read:
+            found = read.execute(f"{sql} ORDER BY position LIMIT {limit:d}", values).fetchall()
+        yield from found
+
+    def _lanes_of(self, desks: frozenset[str] | None, channels: frozenset[str] | None) -> tuple[list[int], str]:
         top = self._top_lane
         seen, lanes, as_json = self._readable.get((desks, channels), (0, [], "[]"))
         if seen < top:
@@ -412,7 +415,8 @@ class SqliteStore:
                 "desks": None if desks is None else json.dumps(sorted(desks)),
                 "channels": None if channels is None else json.dumps(sorted(channels)),
             }
-            lanes = lanes + [number for (number,) in read.execute(LANES, wanted)]
+            with self._file.reading() as read:
+                lanes = lanes + [number for (number,) in read.execute(LANES, wanted)]
             as_json = json.dumps(lanes)
             with self._cache_lock:
                 if len(self._readable) >= CACHED_READERS:
@@ -424,17 +428,17 @@ class SqliteStore:
 
     def cursor(self, origin: str) -> int:
         """See Store."""
-        row = self._one("SELECT position FROM cursor WHERE origin = ?", origin)
+        row = self._file.one("SELECT position FROM cursor WHERE origin = ?", origin)
         return row[0] if row else 0
 
     def cursors(self) -> dict[str, int]:
         """See Store."""
-        with _failing("read"):
-            return dict(self._read.execute("SELECT origin, position FROM cursor ORDER BY origin").fetchall())
+        with self._reading() as read:
+            return dict(read.execute("SELECT origin, position FROM cursor ORDER BY origin").fetchall())
 
     def note(self, origin: str) -> bytes | None:
         """See Store."""
-        row = self._one("SELECT note FROM note WHERE origin = ?", origin)
+        row = self._file.one("SELECT note FROM note WHERE origin = ?", origin)
         return row[0] if row else None
 
     def set_note(self, origin: str, note: bytes) -> None:
@@ -444,7 +448,7 @@ class SqliteStore:
 
     def meta(self, key: str) -> bytes | None:
         """See Store."""
-        row = self._one("SELECT value FROM meta WHERE key = ?", key)
+        row = self._file.one("SELECT value FROM meta WHERE key = ?", key)
         return row[0] if row else None
 
     def set_meta(self, key: str, value: bytes) -> None:
@@ -468,7 +472,7 @@ class SqliteStore:
 
     def refusals(self) -> list[RefusalRecord]:
         """See Store."""
-        with self._reading() as read:
+        with self._file.reading() as read:
             rows = read.execute("SELECT origin, position, id, rule, time_ms FROM refusal ORDER BY number").fetchall()
         return [RefusalRecord(*row) for row in rows]
 
@@ -494,7 +498,7 @@ class SqliteStore:
 
     def parked(self) -> list[Parked]:
         """See Store."""
-        with self._reading() as read:
+        with self._file.reading() as read:
             rows = read.execute("SELECT id, data, origin, position, reason FROM parked ORDER BY number").fetchall()
         return [Parked(*row) for row in rows]
 
@@ -504,115 +508,106 @@ class SqliteStore:
 
     def prune(self, channel: str, before_ms: int, strip: Callable[[bytes], bytes]) -> int:
         """See Store."""
-        with self._reading() as read:
-            lanes = read.execute("SELECT number FROM lane WHERE channel = ? AND channel != ''", (channel,)).fetchall()
+        with self._file.reading() as read:
+            found = read.execute("SELECT number FROM lane WHERE channel = ? AND channel != ''", (channel,)).fetchall()
+        lanes = json.dumps([number for (number,) in found])
+        mark = f"pruned {channel}"
         count = 0
-        for (lane,) in lanes:
-            while pruned := self._prune(lane, before_ms, strip):
-                count += pruned
+        with self._pruning:
+            # All of the channel below the mark was pruned before. Times are the senders', so they do not follow positions.
+            start = int(self.meta(mark) or b"0")
+            position: int | None = start
+            while position is not None:
+                rows, position = self._prunable(lanes, position, before_ms)
+                self._prune(rows, strip)
+                count += len(rows)
+            if count:
+                whole = self._file.one(
+                    "SELECT position FROM log WHERE position >= ? AND NOT pruned "
+                    "AND lane IN (SELECT value FROM json_each(?)) ORDER BY position LIMIT 1",
+                    start,
+                    lanes,
+                )
+                self.set_meta(mark, str(whole[0] if whole else self._size).encode())
         return count
 
-    def _prune(self, lane: int, before_ms: int, strip: Callable[[bytes], bytes]) -> int:
-        """Prune some of a lane in one transaction, so that a publish waits for these and not for all."""
-        with _failing("prune"), self._lock, self._transaction() as write:
-            found = write.execute(
-                "SELECT position, (SELECT data FROM blob WHERE blob.position = log.position) FROM log "
-                "WHERE lane = ? AND create_time_ms < ? AND NOT pruned ORDER BY create_time_ms LIMIT ?",
-                (lane, before_ms, PRUNED_AT_ONCE),
+    def _prunable(self, lanes: str, position: int, before_ms: int) -> tuple[list[tuple[int, bytes]], int | None]:
+        """Some rows to prune with their data, and where to look on; None = that was all."""
+        with self._file.reading() as read:
+            rows = read.execute(
+                "SELECT log.position, data FROM log JOIN blob ON blob.position = log.position "
+                "WHERE log.position >= ? AND create_time_ms < ? AND NOT pruned "
+                "AND lane IN (SELECT value FROM json_each(?)) ORDER BY log.position LIMIT ?",
+                (position, before_ms, lanes, PRUNED_AT_ONCE),
             ).fetchall()
-            kept = [(strip(data), position) for position, data in found]
-            write.executemany("UPDATE blob SET data = ? WHERE position = ?", kept)
-            lengths = [(len(data), position) for data, position in kept]
-            write.executemany("UPDATE log SET pruned = 1, bytes = ? WHERE position = ?", lengths)
-            self._written(sum(len(data) for _, data in found))
-            return len(found)
+        return rows, rows[-1][0] + 1 if len(rows) == PRUNED_AT_ONCE else None
+
+    def _prune(self, rows: Sequence[tuple[int, bytes]], strip: Callable[[bytes], bytes]) -> None:
+        """One transaction for some, so that a publish waits for these and not for all."""
+        kept = [(strip(data), position) for position, data in rows]
+        lengths = [(len(data), position) for data, position in kept]
+        with self._file.lock:
+            with self._file.transaction("prune") as write:
+                write.executemany("UPDATE blob SET data = ? WHERE position = ?", kept)
+                write.executemany("UPDATE log SET pruned = 1, bytes = ? WHERE position = ?", lengths)
+            self._written(sum(len(data) for _, data in rows))
 
     # ---- life
 
     def close(self) -> None:
         """See Store."""
-        with self._lock:
+        with self._file.lock:
             self._closing = True
-        self._checkpoint_due.set()
-        if self._checkpointer is not None:
-            self._checkpointer.join()
-        with _failing("close"), self._lock:
-            self._close_readers()
-            self._write.close()
-            self._held.close()
-
-    def _close_readers(self) -> None:
-        with self._cache_lock:
-            readers, self._readers = self._readers, []
-        for connection in readers:
-            connection.close()
+        self._work_due.set()
+        if self._keeper is not None:
+            self._keeper.join()
+        # What the index misses is read from the log again.
+        with contextlib.suppress(StoreError):
+            self._index.flush()
+        self._index.close()
+        with self._file.lock:
+            self._file.close()
+        self._held.close()
 
     def _written(self, count: int) -> None:
-        self._uncheckpointed += count
-        if self._uncheckpointed < CHECKPOINT_BYTES or self._closing:
+        """Have the WAL copied back and the index filled once enough was written. The caller holds the writing lock."""
+        self._uncopied_bytes += count
+        waiting = self._index.waiting
+        if (self._uncopied_bytes < CHECKPOINT_BYTES and waiting < FLUSHED_ROWS) or self._closing:
             return
-        self._uncheckpointed = 0
-        if self._checkpointer is None:
-            self._checkpointer = threading.Thread(target=self._checkpoint_forever, name="store-checkpoint", daemon=True)
-            self._checkpointer.start()
-        self._checkpoint_due.set()
+        if self._keeper is None:
+            self._keeper = threading.Thread(target=self._keep, name="store-keeper", daemon=True)
+            self._keeper.start()
+        self._work_due.set()
 
-    def _checkpoint_forever(self) -> None:
+    def _keep(self) -> None:
         while not self._closing:
-            self._checkpoint_due.wait()
-            self._checkpoint_due.clear()
-            # A failure here loses nothing: the WAL has it all, and the next commit on a broken disk says so.
-            with contextlib.suppress(StoreError), self._checkpointing, self._reading() as connection:
-                _, frames, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-                self._restart_due = frames > RESTART_FRAMES
+            self._work_due.wait()
+            self._work_due.clear()
+            # A failure here loses nothing: WAL and memory have it all, and the next commit on a broken disk says so.
+            with contextlib.suppress(StoreError):
+                if self._index.waiting >= FLUSHED_ROWS:
+                    self._index.flush()
+            with contextlib.suppress(StoreError):
+                if self._uncopied_bytes >= CHECKPOINT_BYTES:
+                    self._copy_wal()
+
+    def _copy_wal(self) -> None:
+        self._uncopied_bytes = 0
+        with self._copying, self._file.reading() as connection:
+            _, frames, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        self._restart_due = frames > RESTART_FRAMES
 
     def _restart_wal(self) -> None:
-        with _failing("checkpoint"), self._lock, self._checkpointing:
-            self._write.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+        with failing("checkpoint"), self._file.lock, self._copying:
+            self._file.write.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
             self._restart_due = False
 
-    # ---- connections
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        self._write.execute("BEGIN IMMEDIATE")
-        try:
-            yield self._write
-            self._write.execute("COMMIT")
-        except BaseException:
-            # SQLite has rolled back by itself after some errors.
-            if self._write.in_transaction:
-                with contextlib.suppress(sqlite3.Error):
-                    self._write.execute("ROLLBACK")
-            raise
-
-    @contextlib.contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        with _failing("read"):
-            with self._cache_lock:
-                connection = self._readers.pop() if self._readers else None
-            if connection is None:
-                if self._closing:
-                    raise StoreError(f"{self._path.name} is closed")
-                connection = self._connect()
-            try:
-                yield connection
-            finally:
-                with self._cache_lock:
-                    if self._closing:
-                        connection.close()
-                    else:
-                        self._readers.append(connection)
-
-    def _one(self, sql: str, *values: object) -> tuple[Any, ...] | None:
-        with self._reading() as read:
-            row: tuple[Any, ...] | None = read.execute(sql, values).fetchone()
-            return row
-
     def _do(self, *statements: tuple[object, ...]) -> None:
-        with _failing("write"), self._lock, self._transaction() as write:
-            for sql, *values in statements:
-                write.execute(str(sql), values)
+        with self._file.lock:
+            with self._file.transaction("write") as write:
+                for sql, *values in statements:
+                    write.execute(str(sql), values)
             self._written(PAGE)
 
 
@@ -627,43 +622,18 @@ def _hold(path: Path) -> IO[bytes]:
     return held
 
 
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+def _make(path: Path) -> None:
+    """Make the file if it is not there, private, and its name durable."""
+    if path.exists():
+        return
+    path.touch(mode=0o600)
+    descriptor = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
-def _prefix(identity: bytes) -> int:
-    """Eight bytes of an id as SQLite's integer: a quarter of the index. The whole id is compared where they meet."""
-    return int.from_bytes(identity[:8], "big", signed=True)
-
-
-def _position_of(connection: sqlite3.Connection, identity: bytes) -> int | None:
-    found = connection.execute(
-        "SELECT known.position FROM known JOIN log ON log.position = known.position WHERE prefix = ? AND id = ?",
-        (_prefix(identity), identity),
-    ).fetchone()
-    return found[0] if found else None
-
-
-def _slice(tile: bytes, index: int) -> bytes:
-    start = index % TILE * HASH
-    value = tile[start : start + HASH]
-    if len(value) != HASH:
-        raise StoreError("the tree on disk is shorter than the log")
-    return value
-
-
 def _row(row: Sequence[object]) -> Row:
     position, kind, identity, data, channel, sender, create_time_ms, pruned = row
     return Row(position, kind, identity, data, channel, sender, create_time_ms, bool(pruned))  # type: ignore[arg-type]
-
-
-@contextlib.contextmanager
-def _failing(what: str) -> Iterator[None]:
-    try:
-        yield
-    except (sqlite3.Error, OSError) as error:
-        raise StoreError(f"cannot {what}: {error}", operation=what) from error
