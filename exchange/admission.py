@@ -75,7 +75,9 @@ class Admission:
         agreement = self.trust.find_agreement(header.agreement)
         bounds = agreement.body
         if header.create_time_ms > now_ms + bounds.skew_ms:
-            raise ExpiredError("the envelope is made in the future", create_time_ms=header.create_time_ms, now_ms=now_ms)
+            raise ExpiredError(
+                "the envelope is made in the future", create_time_ms=header.create_time_ms, now_ms=now_ms
+            )
         if not from_log and now_ms >= header.expire_time_ms + bounds.skew_ms:
             raise ExpiredError("the envelope has expired", expire_time_ms=header.expire_time_ms, now_ms=now_ms)
         accept_ms = bounds.revocation_ms + bounds.lifetime_ms + 2 * bounds.skew_ms
@@ -89,7 +91,9 @@ class Admission:
         stale = self.trust.stale(now_ms)
         if stale and bounds.stop_when_stale:
             raise StaleError(f"no fresh status of {', '.join(stale)}", parties=",".join(stale))
-        warnings = tuple(f"the status of {party} is older than the agreed bound: revocations may be unknown" for party in stale)
+        warnings = tuple(
+            f"the status of {party} is older than the agreed bound: revocations may be unknown" for party in stale
+        )
         return Admitted(admitted.checked, admitted.rule, warnings)
 
     def judge(self, parsed: Parsed, *, answered: Answered) -> Admitted:
@@ -113,7 +117,9 @@ class Admission:
         rule = self._check_policy(header, agreement, rosters, answered)
         return Admitted(checked, rule)
 
-    def audience(self, header: pb.Header, agreement: AgreementView, rosters: Mapping[str, RosterView]) -> tuple[str, ...]:
+    def audience(
+        self, header: pb.Header, agreement: AgreementView, rosters: Mapping[str, RosterView]
+    ) -> tuple[str, ...]:
         """The desks that may read, by the documents the header pins; cached between the times at which it can change."""
         pins = tuple(view.document.digest for view in rosters.values())
         if pins not in self._boundaries:
@@ -124,7 +130,10 @@ class Admission:
                     time
                     for view in rosters.values()
                     for desk in view.desks.values()
-                    for time in (desk.held_until_ms, *(t for k in desk.keys.values() for t in (k.first_use_ms, k.last_use_ms)))
+                    for time in (
+                        desk.held_until_ms,
+                        *(t for k in desk.keys.values() for t in (k.first_use_ms, k.last_use_ms)),
+                    )
                 }
             )
         interval = bisect_right(self._boundaries[pins], header.create_time_ms)
@@ -201,12 +210,15 @@ class Admission:
     ) -> docs.ChannelRule:
         rule = agreement.channels.get(header.channel)
         if rule is None:
-            raise PolicyError(f"agreement {agreement.body.version} has no channel {header.channel}", channel=header.channel)
+            raise PolicyError(
+                f"agreement {agreement.body.version} has no channel {header.channel}", channel=header.channel
+            )
         if header.marking not in policy.MARKING_NAMES:
             raise PolicyError("the marking is none of TLP 2.0")
         if bool(rule.courier_group) != bool(header.courier):
             raise CourierError(
-                f"channel {header.channel} {'requires' if rule.courier_group else 'uses no'} courier key", channel=header.channel
+                f"channel {header.channel} {'requires' if rule.courier_group else 'uses no'} courier key",
+                channel=header.channel,
             )
         names = tuple(reader.desk for reader in header.audience)
         if header.answers:

@@ -86,7 +86,7 @@ def parse(note: bytes) -> Checkpoint:
         raise ProofError("the bytes are no checkpoint") from None
     canonical = f"{parsed.origin}\n{parsed.size}\n{base64.b64encode(parsed.root).decode()}\ntime {parsed.time_ms}\n"
     # One text for one head: no signs, spaces or leading zeros that another reader would take differently.
-    if canonical.encode() != parsed.text or parsed.size < 0 or len(parsed.root) != 32:  # noqa: PLR2004 - SHA-256
+    if canonical.encode() != parsed.text or parsed.size < 0 or len(parsed.root) != 32:
         raise ProofError("the checkpoint is not in its one form")
     if not 1 <= len(signatures) <= MAX_SIGNATURES or not rest.endswith("\n"):
         raise ProofError("a checkpoint has 1 to 8 signature lines")

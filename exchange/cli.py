@@ -26,7 +26,12 @@ from keys.encoding import canonical_bytes
 from keys.errors import TocsinError, UsageError
 from keys.v1 import documents_pb2 as pb
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Missions tell each other how the supply of chips and critical materials stands.", pretty_exceptions_enable=False)
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Missions tell each other how the supply of chips and critical materials stands.",
+    pretty_exceptions_enable=False,
+)
 node_app = typer.Typer(no_args_is_help=True, help="The server that keeps envelopes; holds no key that opens them.")
 desk_app = typer.Typer(no_args_is_help=True, help="One workplace: its keys and its place at a node.")
 documents_app = typer.Typer(no_args_is_help=True, help="What the parties signed.")
@@ -39,7 +44,10 @@ err = Console(stderr=True)
 
 DeskDir = Annotated[Path, typer.Option("--desk", help="Directory of the desk.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
-PassphraseFile = Annotated[Path | None, typer.Option("--passphrase-file", help="File with the keystore's passphrase; none = machine-local key.")]
+PassphraseFile = Annotated[
+    Path | None,
+    typer.Option("--passphrase-file", help="File with the keystore's passphrase; none = machine-local key."),
+]
 
 
 class Marking(StrEnum):
@@ -70,21 +78,29 @@ def node_init(
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Make a node's keys and settings; prints its roster entry (hex) for the ministry."""
-    settings = nodes.NodeSettings(name=name, lineage=_lineage(lineage), endpoint=endpoint, enrol_endpoint=enrol_endpoint)
+    settings = nodes.NodeSettings(
+        name=name, lineage=_lineage(lineage), endpoint=endpoint, enrol_endpoint=enrol_endpoint
+    )
     entry = nodes.init(directory, settings, passphrase=_passphrase(passphrase_file))
     err.print(f"node {name} made in {directory}; give its entry to the ministry that signs the roster")
     sys.stdout.write(canonical_bytes(entry).hex() + "\n")
 
 
 @node_app.command("run")
-def node_run(directory: Annotated[Path, typer.Argument(help="Directory of the node.")], passphrase_file: PassphraseFile = None) -> None:
+def node_run(
+    directory: Annotated[Path, typer.Argument(help="Directory of the node.")], passphrase_file: PassphraseFile = None
+) -> None:
     """Serve until interrupted."""
     with contextlib.suppress(ImportError):
         import uvloop
 
         uvloop.install()
     running = nodes.App(directory, _passphrase(passphrase_file))
-    asyncio.run(running.run(ready=lambda: err.print(f"{running.settings.name} serves on {running.settings.endpoint}; Ctrl-C stops it")))
+    asyncio.run(
+        running.run(
+            ready=lambda: err.print(f"{running.settings.name} serves on {running.settings.endpoint}; Ctrl-C stops it")
+        )
+    )
 
 
 @node_app.command("status")
@@ -162,7 +178,9 @@ def publish(
     marking: Annotated[Marking, typer.Option(help="TLP 2.0 marking of all of them.")] = Marking.AMBER,
     to: Annotated[list[str] | None, typer.Option(help="Desks, for RED alone; may be given again.")] = None,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for receipts; the rest is sent later.")] = 30.0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the file, say who would read it, send nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the file, say who would read it, send nothing.")
+    ] = False,
     as_json: Json = False,
     passphrase_file: PassphraseFile = None,
 ) -> None:
@@ -179,7 +197,9 @@ def publish(
             opened.close()
             return {"reports": len(reports), "readers": readers, "published": 0, "waiting": 0}
         async with opened:
-            ids = await asyncio.gather(*(opened.publish(channel, r, marking=marking.value, to=to or ()) for r in reports))
+            ids = await asyncio.gather(
+                *(opened.publish(channel, r, marking=marking.value, to=to or ()) for r in reports)
+            )
             waiting = await opened.flush(timeout)
             events = [str(event) for event in opened.events()]
             return {
@@ -196,11 +216,15 @@ def publish(
     if as_json:
         _emit(result)
     else:
-        out.print(f"{result['published']} of {result['reports']} reports published on {channel}, readable by {', '.join(result['readers'])}")
+        out.print(
+            f"{result['published']} of {result['reports']} reports published on {channel}, readable by {', '.join(result['readers'])}"
+        )
         for event in result.get("events", []):
             err.print(f"[yellow]event:[/] {event}")
         if result["waiting"]:
-            err.print(f"{result['waiting']} envelopes wait in the outbox ({result['state']}); they go out when the node is back")
+            err.print(
+                f"{result['waiting']} envelopes wait in the outbox ({result['state']}); they go out when the node is back"
+            )
 
 
 @app.command()
@@ -264,7 +288,10 @@ def explain(
 
 
 @documents_app.command("show")
-def documents_show(directory: Annotated[Path, typer.Argument(help="Directory of a desk or node, or a bundle file.")], as_json: Json = False) -> None:
+def documents_show(
+    directory: Annotated[Path, typer.Argument(help="Directory of a desk or node, or a bundle file.")],
+    as_json: Json = False,
+) -> None:
     """List the documents a desk or node holds."""
     rows = []
     for data in files.load_bundle(_bundle(directory)):
@@ -284,7 +311,13 @@ def documents_show(directory: Annotated[Path, typer.Argument(help="Directory of 
         return
     table = Table("type", "of", "version or week", "signatures", "digest")
     for row in rows:
-        table.add_row(row["type"], printable(str(row["of"])), str(row["version"]), str(row["signatures"]), str(row["digest"])[:16] + "…")
+        table.add_row(
+            row["type"],
+            printable(str(row["of"])),
+            str(row["version"]),
+            str(row["signatures"]),
+            str(row["digest"])[:16] + "…",
+        )
     out.print(table)
 
 
@@ -305,7 +338,9 @@ def documents_diff(
 
 @app.command()
 def demo(
-    directory: Annotated[Path, typer.Option("--dir", help="Where to found the demo; replaced if it is one.")] = Path("demo"),
+    directory: Annotated[Path, typer.Option("--dir", help="Where to found the demo; replaced if it is one.")] = Path(
+        "demo"
+    ),
     as_json: Json = False,
 ) -> None:
     """Two countries, two nodes, five desks, real input; leaves the directory for a look around."""
@@ -313,18 +348,22 @@ def demo(
 
     outcome = asyncio.run(run(directory, err if as_json else out))
     if as_json:
-        _emit({"published": outcome.published, "opened": outcome.opened, "refused": outcome.refused, "lost": outcome.lost})
+        _emit(
+            {"published": outcome.published, "opened": outcome.opened, "refused": outcome.refused, "lost": outcome.lost}
+        )
     if outcome.lost or outcome.problems:
         raise typer.Exit(1)
 
 
 def _lineage(text: str) -> str:
     try:
-        if len(bytes.fromhex(text)) == 32:  # noqa: PLR2004 - SHA-256
+        if len(bytes.fromhex(text)) == 32:
             return text
     except ValueError:
         pass
-    raise UsageError("a lineage is 64 hex digits", hint="copy it from `tocsin documents show`: the digest of agreement 1")
+    raise UsageError(
+        "a lineage is 64 hex digits", hint="copy it from `tocsin documents show`: the digest of agreement 1"
+    )
 
 
 def _text(file: Path) -> str:

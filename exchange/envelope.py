@@ -161,7 +161,9 @@ def seal(
 
 def items_root(prk: bytes, header_digest: bytes, items: Sequence[bytes]) -> bytes:
     """RFC 6962 root over the salted items: one item can be shown and proved without the others."""
-    return root_of([item_leaf(salt, item) for salt, item in zip(salts(prk, header_digest, len(items)), items, strict=True)])
+    return root_of(
+        [item_leaf(salt, item) for salt, item in zip(salts(prk, header_digest, len(items)), items, strict=True)]
+    )
 
 
 def item_leaf(salt: bytes, item: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Errors of the exchange; the tree and its meaning are in keys/errors.py. Reasons are the rule ids of docs/PROTOCOL.md section 12."""
+"""Errors of the exchange; the tree is in keys/errors.py, the reasons are the rule ids of docs/PROTOCOL.md section 12."""
 
 from keys.errors import PeerError, TocsinError
 

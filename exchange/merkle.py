@@ -58,25 +58,50 @@ def subtree(first: int, end: int, node_at: NodeAt) -> bytes:
     return parent(subtree(first, first + split, node_at), subtree(first + split, end, node_at))
 
 
-def inclusion(index: int, size: int, node_at: NodeAt) -> list[bytes]:
+def right_edge(size: int, node_at: NodeAt) -> list[bytes]:
+    """What a tree of `size` has at its right end, level by level: the last node there, complete or not. The last is the root.
+
+    An empty tree has none.
+    """
+    if size < 1:
+        return []
+    edge = [node_at(0, size - 1)]
+    for level in range(1, (size - 1).bit_length() + 1):
+        last = (size - 1) >> level
+        if size == (last + 1) << level:
+            edge.append(node_at(level, last))
+        elif ((size - 1) >> (level - 1)) % 2:
+            edge.append(parent(node_at(level - 1, 2 * last), edge[-1]))
+        else:
+            # A last node without a brother is carried up as it is.
+            edge.append(edge[-1])
+    return edge
+
+
+def inclusion(index: int, size: int, node_at: NodeAt, *, edge: Sequence[bytes] | None = None) -> list[bytes]:
     """Inclusion proof of a leaf in the tree of `size`, from the leaf up.
+
+    Args:
+        index: Position of the leaf.
+        size: Leaves in the tree.
+        node_at: Hashes of complete subtrees.
+        edge: `right_edge(size, node_at)`, to make it once for many proofs.
 
     Raises:
         ProofError: The index is not in the tree.
     """
     if not 0 <= index < size:
         raise ProofError(f"leaf {index} is not in a tree of {size}")
+    if edge is None:
+        edge = right_edge(size, node_at)
     path: list[bytes] = []
-    first, end = 0, size
-    while end - first > 1:
-        middle = first + (1 << (end - first - 1).bit_length() - 1)
-        if index < middle:
-            path.append(subtree(middle, end, node_at))
-            end = middle
-        else:
-            path.append(subtree(first, middle, node_at))
-            first = middle
-    return path[::-1]
+    for level in range((size - 1).bit_length()):
+        brother, last = (index >> level) ^ 1, (size - 1) >> level
+        if brother < last:
+            path.append(node_at(level, brother))
+        elif brother == last:
+            path.append(edge[level])
+    return path
 
 
 def consistency(old: int, new: int, node_at: NodeAt) -> list[bytes]:

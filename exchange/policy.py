@@ -121,7 +121,10 @@ def _reading(rule: pb.ChannelRule, mission: pb.Mission, marking: pb.Marking, ver
     if not highest:
         return False, f"{where}: no read rule matches {mission.mission}"
     if marking > highest:
-        return False, f"{where}: {mission.mission} reads up to {MARKING_NAMES[highest]}, this is {MARKING_NAMES[marking]}"
+        return (
+            False,
+            f"{where}: {mission.mission} reads up to {MARKING_NAMES[highest]}, this is {MARKING_NAMES[marking]}",
+        )
     return True, f"{where}: {mission.mission} reads up to {MARKING_NAMES[highest]}"
 
 
@@ -137,7 +140,15 @@ def diff(old: pb.Agreement, new: pb.Agreement) -> list[str]:
             for duty in ("cadence_ms", "retention_ms", "acknowledge", "courier_group", "gap_wait_ms"):
                 if getattr(before[name], duty) != getattr(after[name], duty):
                     lines.append(f"{name}: {duty} {getattr(before[name], duty)!r} -> {getattr(after[name], duty)!r}")
-    for bound in ("revocation_ms", "lifetime_ms", "skew_ms", "hold_ms", "grace_ms", "expire_time_ms", "stop_when_stale"):
+    for bound in (
+        "revocation_ms",
+        "lifetime_ms",
+        "skew_ms",
+        "hold_ms",
+        "grace_ms",
+        "expire_time_ms",
+        "stop_when_stale",
+    ):
         if getattr(old, bound) != getattr(new, bound):
             lines.append(f"{bound} {getattr(old, bound)} -> {getattr(new, bound)}")
     if list(old.suites) != list(new.suites):

@@ -8,17 +8,21 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from exchange.errors import IdentityError
 from keys.trust import Trust, mission_of
+from keys.v1 import documents_pb2 as docs
 
 SCHEME: Final = "tocsin://"
 CA_DAYS: Final = 3650
 LEAF_DAYS: Final = 30
+MAX_COMMON_NAME: Final = 64
+MALFORMED: Final = (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+"""What the X.509 library raises on bytes that are no certificate or request, some of it only when a field is read."""
 TlsKey = ec.EllipticCurvePrivateKey
 
 
@@ -44,7 +48,7 @@ def load_key(pem: bytes) -> TlsKey:
 
 def make_ca(node: str, key: TlsKey, *, now_ms: int) -> x509.Certificate:
     """The self-signed CA certificate of a node; its common name is the node's name."""
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, node)])
+    name = _distinguished(node)
     return (
         _builder(name, name, key.public_key(), now_ms, CA_DAYS)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -61,7 +65,7 @@ def issue(
     names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(SCHEME + name)]
     if "/" not in name:
         names.append(x509.DNSName(name))
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    subject = _distinguished(name)
     return (
         _builder(subject, ca.subject, public, now_ms, LEAF_DAYS)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -74,7 +78,7 @@ def issue(
 
 def request(name: str, key: TlsKey) -> bytes:
     """A PKCS#10 request, DER."""
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    subject = _distinguished(name)
     csr = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
     return csr.public_bytes(serialization.Encoding.DER)
 
@@ -123,15 +127,19 @@ def caller_name(certificate_pem: bytes, trust: Trust, *, now_ms: int) -> str:
     Raises:
         IdentityError: The name is unknown, its CA is not the pinned one, or the certificate is out of date.
     """
-    certificate = x509.load_pem_x509_certificate(certificate_pem)
-    name = name_in(certificate)
+    try:
+        certificate = x509.load_pem_x509_certificate(certificate_pem)
+        name = name_in(certificate)
+    except MALFORMED:
+        raise IdentityError("the certificate is malformed") from None
     node = hosting_node(trust, name)
     entry = trust.node(node) if node else None
-    if entry is None:
-        raise IdentityError(f"{name} is in no roster", name=name)
+    ca = pinned_ca(entry) if entry else None
+    if ca is None:
+        raise IdentityError(f"{name} is in no roster, or its node has no usable CA there", name=name)
     try:
-        certificate.verify_directly_issued_by(x509.load_der_x509_certificate(entry.tls_ca))
-    except (ValueError, TypeError, InvalidSignature):
+        certificate.verify_directly_issued_by(ca)
+    except (*MALFORMED, TypeError, InvalidSignature):
         raise IdentityError(f"the certificate of {name} is not issued by the CA of {node}", name=name) from None
     now = datetime.fromtimestamp(now_ms / 1000, UTC)
     if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
@@ -141,7 +149,25 @@ def caller_name(certificate_pem: bytes, trust: Trust, *, now_ms: int) -> str:
 
 def trusted_cas(trust: Trust) -> bytes:
     """PEM bundle of every node's CA: opens the handshake; `caller_name` decides afterwards."""
-    return b"".join(der_to_pem(node.tls_ca) for node in trust.nodes() if node.tls_ca)
+    return b"".join(pem(ca) for node in trust.nodes() if (ca := pinned_ca(node)))
+
+
+def pinned_ca(node: docs.Node) -> x509.Certificate | None:
+    """The CA a roster pins for a node; None when it is none, or bears a name that is not the node's.
+
+    The TLS library finds an issuer by its subject, so a CA under another node's name could stand in that one's way.
+    """
+    try:
+        ca = x509.load_der_x509_certificate(node.tls_ca)
+        subject, issuer = ca.subject, ca.issuer
+    except MALFORMED:
+        return None
+    return ca if subject == issuer == _distinguished(node.node) else None
+
+
+def _distinguished(name: str) -> x509.Name:
+    # RFC 5280 stops at 64 characters; the whole name is in the alternative name.
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:MAX_COMMON_NAME])])
 
 
 def _builder(

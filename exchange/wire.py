@@ -3,7 +3,7 @@
 The options carry their reasons: defaults let a stalled reader grow without bound and notice a hung peer after a minute.
 """
 
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn, TypeAlias
 
 import grpc
 from google.protobuf import any_pb2
@@ -27,7 +27,12 @@ KEEPALIVE: Final = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
 ]
-SERVER_OPTIONS: Final = [*KEEPALIVE, ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000), ("grpc.so_reuseport", 0)]
+SERVER_OPTIONS: Final = [
+    *KEEPALIVE,
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    # Two nodes on one port would share its callers; the second must fail to start.
+    ("grpc.so_reuseport", 0),
+]
 CLIENT_OPTIONS: Final = [
     *KEEPALIVE,
     ("grpc.initial_reconnect_backoff_ms", 200),
@@ -35,6 +40,8 @@ CLIENT_OPTIONS: Final = [
     ("grpc.max_reconnect_backoff_ms", 5_000),
 ]
 HINT: Final = "hint"
+Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+"""A call at its server."""
 
 
 class RemoteError(PeerError):
@@ -55,14 +62,15 @@ class UnreachableError(TocsinError):
 
 def status_of(error: TocsinError) -> status_pb2.Status:
     """An error of ours as google.rpc.Status with ErrorInfo."""
-    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata={**error.metadata, HINT: error.hint})
+    metadata = {**error.metadata, HINT: error.hint}
+    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)
     detail = any_pb2.Any()
     detail.Pack(info)
     code = grpc.StatusCode[error.status].value[0]
     return status_pb2.Status(code=code, message=str(error), details=[detail])
 
 
-async def abort(context: grpc.aio.ServicerContext, error: TocsinError) -> NoReturn:
+async def abort(context: Context, error: TocsinError) -> NoReturn:
     """End a call with an error of ours."""
     status = rpc_status.to_status(status_of(error))
     await context.abort(status.code, status.details, status.trailing_metadata)
@@ -71,32 +79,31 @@ async def abort(context: grpc.aio.ServicerContext, error: TocsinError) -> NoRetu
 
 def error_from(failure: grpc.aio.AioRpcError) -> TocsinError:
     """A failed call as an error of ours, with the rule and hint the other end gave."""
-    status = rpc_status.from_call(failure)
+    status = rpc_status.from_call(failure)  # type: ignore[arg-type]  # has what it reads
     for detail in status.details if status else ():
         info = error_details_pb2.ErrorInfo()
         if detail.Unpack(info) and info.domain == DOMAIN:
             metadata = {key: value for key, value in info.metadata.items() if key != HINT}
-            return RemoteError(
-                status.message, reason=info.reason, status=failure.code().name, hint=info.metadata[HINT], metadata=metadata
-            )
+            hint = info.metadata[HINT]
+            name = failure.code().name
+            return RemoteError(status.message, reason=info.reason, status=name, hint=hint, metadata=metadata)
     if failure.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED):
         return UnreachableError(f"the node does not answer: {failure.details()}")
-    return RemoteError(
-        failure.details() or "the node refused", reason=failure.code().name, status=failure.code().name, hint="", metadata={}
-    )
+    name = failure.code().name
+    return RemoteError(failure.details() or "the node refused", reason=name, status=name, hint="", metadata={})
 
 
-def peer_pem(context: grpc.aio.ServicerContext) -> bytes:
+def peer_pem(context: Context) -> bytes:
     """The certificate the caller proved to hold, over TLS 1.3.
 
     Raises:
         IdentityError: No certificate, or an older TLS.
     """
     auth = context.auth_context()
-    certificates = auth.get("x509_pem_cert", [])
+    certificates = list(auth.get("x509_pem_cert", []))
     versions = [value.decode() for value in auth.get("ssl_tls_version", [])]
     if not certificates:
         raise IdentityError("the call carries no certificate")
     if versions and versions[0] != "TLSv1.3":
         raise IdentityError(f"{versions[0]} is too old: TLS 1.3 is required")
-    return bytes(certificates[0])
+    return next(iter(certificates))

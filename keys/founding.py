@@ -63,9 +63,7 @@ def found_party(
         fill = getattr(body, role)
         fill.generation, fill.threshold = 1, threshold[role]
         for holder, key in owned.items():
-            fill.keys.add(holder=holder).key.CopyFrom(
-                public_key(key, lineage=b"", party=party, name=holder, role=role)
-            )
+            fill.keys.add(holder=holder).key.CopyFrom(public_key(key, lineage=b"", party=party, name=holder, role=role))
     document = documents.make(body)
     for key in keys["root"].values():
         document = documents.sign(document, key, role="root")
@@ -84,7 +82,13 @@ def agreement(body: pb.Agreement, parties: Sequence[PartyKeys]) -> Document:
 
 
 def next_roster(
-    party: PartyKeys, body: pb.Roster, *, lineage: bytes, previous: Document | None, now_ms: int, life_ms: int = 90 * DAY_MS
+    party: PartyKeys,
+    body: pb.Roster,
+    *,
+    lineage: bytes,
+    previous: Document | None,
+    now_ms: int,
+    life_ms: int = 90 * DAY_MS,
 ) -> Document:
     """Number, date, sort and sign a roster.
 
@@ -135,9 +139,7 @@ def status(
         issue_time_ms=now_ms,
         agreement=pb.Reference(version=named_agreement.version, digest=agreement.digest),
         party_document=pb.Reference(version=named_party.version, digest=party.document.digest),
-        roster=pb.Reference(
-            generation=named_roster.generation, version=named_roster.version, digest=roster.digest
-        ),
+        roster=pb.Reference(generation=named_roster.generation, version=named_roster.version, digest=roster.digest),
         suspensions=suspensions,
     )
     return party.sign(documents.make(body), "status")
@@ -175,7 +177,11 @@ def standard_agreement(*, now_ms: int, title: str, drill: bool = False, life_ms:
         pb.MISSION_KIND_MINISTRY,
         pb.MISSION_KIND_AGENCY,
     )
-    for kind, count in (*((kind, 32) for kind in government), (pb.MISSION_KIND_COMPANY, 4), (pb.MISSION_KIND_UNIVERSITY, 4)):
+    for kind, count in (
+        *((kind, 32) for kind in government),
+        (pb.MISSION_KIND_COMPANY, 4),
+        (pb.MISSION_KIND_UNIVERSITY, 4),
+    ):
         body.caps.add(kind=kind, desks=count)
     for channel in sorted(("minerals", "materials", "equipment", "chips", "logistics", "alerts", "consultation")):
         rule = body.channels.add(channel=channel, gap_wait_ms=0 if channel == "alerts" else 30_000)
@@ -189,4 +195,3 @@ def standard_agreement(*, now_ms: int, title: str, drill: bool = False, life_ms:
         else:
             rule.acknowledge = True
     return body
-

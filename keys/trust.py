@@ -6,6 +6,7 @@ Nothing here reads a clock, a file or a socket; `now_ms` is passed in, documents
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final
 
 from keys import documents, suite
@@ -158,7 +159,7 @@ def week_of(time_ms: int) -> int:
 
 
 def mission_of(desk: str) -> str:
-    """"kr.the-hague/economic" -> "kr.the-hague"."""
+    """ "kr.the-hague/economic" -> "kr.the-hague"."""
     return desk.partition("/")[0]
 
 
@@ -270,7 +271,7 @@ class Trust:
     def superseded_ms(self, view: RosterView) -> int | None:
         """When the next roster of the party was issued; None while this is the newest."""
         rosters = self._chains[view.party].rosters
-        for older, newer in zip(rosters, rosters[1:], strict=False):
+        for older, newer in pairwise(rosters):
             if older is view:
                 return newer.body.issue_time_ms
         return None
@@ -412,7 +413,9 @@ class Trust:
     def _take_agreement(self, document: Document, now_ms: int) -> tuple[str, ...]:
         if not self._agreements:
             if document.digest != self.lineage:
-                raise WrongLineageError("this is not the first agreement of this exchange", digest=document.digest.hex())
+                raise WrongLineageError(
+                    "this is not the first agreement of this exchange", digest=document.digest.hex()
+                )
             agreement = documents.body(document, pb.Agreement)
             chains = {}
             for member in agreement.parties:
@@ -438,8 +441,12 @@ class Trust:
                 documents.require(document, chain.current.root, role="root")
             agreement = documents.body(document, pb.Agreement)
             self._lineage(agreement.lineage, "agreement")
-            known = self._agreements[agreement.version - 1].digest if 0 < agreement.version <= held.body.version else None
-            _check_chain("agreement", agreement.version, agreement.previous, held.body.version, held.digest, known, document)
+            known = (
+                self._agreements[agreement.version - 1].digest if 0 < agreement.version <= held.body.version else None
+            )
+            _check_chain(
+                "agreement", agreement.version, agreement.previous, held.body.version, held.digest, known, document
+            )
             _check_agreement(agreement, held.body)
         self._agreements.append(AgreementView(document, agreement, {rule.channel: rule for rule in agreement.channels}))
         self._hold(document)
@@ -498,7 +505,11 @@ class Trust:
             raise RollbackError(f"{body.party} roster of generation {body.generation}; now is {generation}")
         held = chain.rosters[-1] if chain.rosters and chain.rosters[-1].body.generation == generation else None
         known = next(
-            (v.document.digest for v in chain.rosters if (v.body.generation, v.body.version) == (generation, body.version)),
+            (
+                v.document.digest
+                for v in chain.rosters
+                if (v.body.generation, v.body.version) == (generation, body.version)
+            ),
             None,
         )
         _check_chain(
@@ -541,7 +552,11 @@ class Trust:
     ) -> tuple[RosterView, tuple[str, ...]]:
         missions = {m.mission: m for m in body.missions}
         nodes = {n.node: n for n in body.nodes}
-        for what, names in (("missions", list(missions)), ("desks", [d.desk for d in body.desks]), ("nodes", list(nodes))):
+        for what, names in (
+            ("missions", list(missions)),
+            ("desks", [d.desk for d in body.desks]),
+            ("nodes", list(nodes)),
+        ):
             if names != sorted(set(names)) or any(party_of(n) != body.party or not _name_ok(n) for n in names):
                 raise TrustError(f"{what} of a roster are sorted, unique, well-formed and of the issuing party")
         if len(missions) != len(body.missions) or len(nodes) != len(body.nodes):
@@ -622,7 +637,13 @@ class Trust:
                     raise UnknownSuiteError(f"{entry.desk} has a key of suite {key.suite}", suite=key.suite)
                 suite.check_signing_key(key.suite, key.key)
                 suite.check_possession(
-                    key.suite, key.key, key.possession, lineage=self.lineage, party=body.party, name=entry.desk, role="desk"
+                    key.suite,
+                    key.key,
+                    key.possession,
+                    lineage=self.lineage,
+                    party=body.party,
+                    name=entry.desk,
+                    role="desk",
                 )
                 claims.add(key, entry.desk, "desk")
             elif same_generation and listed.state < before[identity].state:
@@ -650,7 +671,7 @@ class Trust:
         if body.generation != chain.current.status.generation:
             raise RollbackError(f"{body.party} status of generation {body.generation}")
         if chain.status:
-            held_document, held = chain.status
+            _, held = chain.status
             if body.version == held.version:
                 raise EquivocationError(f"two {body.party} statuses at version {body.version}")
             if body.version < held.version or body.issue_time_ms < held.issue_time_ms:
@@ -659,7 +680,9 @@ class Trust:
             if (body.roster.generation, body.roster.version) == (held.roster.generation, held.roster.version):
                 kept = [s.SerializeToString(deterministic=True) for s in body.suspensions]
                 if any(s.SerializeToString(deterministic=True) not in kept for s in held.suspensions):
-                    raise TrustError(f"{body.party} status {body.version} lifts a suspension; only the next roster does")
+                    raise TrustError(
+                        f"{body.party} status {body.version} lifts a suspension; only the next roster does"
+                    )
         if body.issue_time_ms > now_ms + self.agreement(now_ms).body.skew_ms:
             raise TrustError(f"the {body.party} status is issued in the future; check the clocks")
         events = [f"{body.party}: status {body.version} taken"]
@@ -798,7 +821,9 @@ def _check_party(body: pb.Party, *, lineage: bytes) -> None:
         keys: pb.RoleKeys = getattr(body, role)
         holders = [k.holder for k in keys.keys]
         if holders != sorted(set(holders)) or not 1 <= keys.threshold <= len(holders) <= documents.MAX_SIGNATURES:
-            raise TrustError(f"{body.party} {role} keys: holders sorted and unique, threshold between 1 and their number")
+            raise TrustError(
+                f"{body.party} {role} keys: holders sorted and unique, threshold between 1 and their number"
+            )
         if keys.generation < 1:
             raise TrustError(f"{body.party} {role} keys: generations start at 1")
         for holder in keys.keys:

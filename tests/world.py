@@ -149,6 +149,4 @@ def public_cards(trust: Trust, header: env.Header) -> dict[str, bytes]:
 
 def items(count: int = 2) -> list[bytes]:
     """Encoded report items."""
-    return [
-        rep.Item(report=rep.Report(id=bytes([i]) * 16)).SerializeToString() for i in range(count)
-    ]
+    return [rep.Item(report=rep.Report(id=bytes([i]) * 16)).SerializeToString() for i in range(count)]

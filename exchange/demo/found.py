@@ -52,7 +52,7 @@ class Founded:
 
 
 def desk_directory(name: str) -> str:
-    """"nl.seoul/economic" -> "nl.seoul-economic"."""
+    """ "nl.seoul/economic" -> "nl.seoul-economic"."""
     return name.replace("/", "-")
 
 
@@ -67,7 +67,14 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def found(directory: Path, *, title: str, desks: tuple[str, ...] = DESKS, extra_missions: Mapping[str, tuple[pb.MissionKind, str, str, str]] | None = None, drill: bool = True) -> Founded:
+def found(
+    directory: Path,
+    *,
+    title: str,
+    desks: tuple[str, ...] = DESKS,
+    extra_missions: Mapping[str, tuple[pb.MissionKind, str, str, str]] | None = None,
+    drill: bool = True,
+) -> Founded:
     """Found `kr` and `nl` in a directory that does not exist yet.
 
     Every key is drawn here, which a real ceremony never does: there each holder draws on its own machine.
@@ -99,7 +106,9 @@ def found(directory: Path, *, title: str, desks: tuple[str, ...] = DESKS, extra_
                 added = body.missions.add(mission=mission, kind=kind, locode=locode, node=NODES[name])
                 added.names.add(language="en", name=english)
                 added.names.add(language="ko", name=korean)
-        body.desks.extend(founding.desk_entry(d, key, lineage=lineage) for d, key in keys.items() if d.startswith(f"{name}."))
+        body.desks.extend(
+            founding.desk_entry(d, key, lineage=lineage) for d, key in keys.items() if d.startswith(f"{name}.")
+        )
         rosters[name] = founding.next_roster(party, body, lineage=lineage, previous=None, now_ms=now)
         held += [
             rosters[name],
@@ -132,4 +141,3 @@ def _first_cards(directory: Path, name: str, held: list[Document]) -> list[Docum
     cards = opened.make_cards()
     opened.close()
     return cards
-

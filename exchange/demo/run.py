@@ -92,7 +92,9 @@ def start_node(directory: Path) -> subprocess.Popen[bytes]:
     ready = directory / "node.ready"
     ready.unlink(missing_ok=True)
     with (directory / "node.log").open("ab") as output:
-        process = subprocess.Popen([sys.executable, "-m", "exchange.node", str(directory)], stdout=output, stderr=output)  # noqa: S603
+        process = subprocess.Popen(
+            [sys.executable, "-m", "exchange.node", str(directory)], stdout=output, stderr=output
+        )
     limit = time.monotonic() + START_S
     while not ready.exists():
         if process.poll() is not None or time.monotonic() > limit:
@@ -134,14 +136,23 @@ async def _publish(founded: Founded, console: Console, outcome: Outcome) -> Coun
     months = list(data.monthly_reports(now_ms=app.now_ms(), since=SINCE))
     notice = data.control_notice(now_ms=app.now_ms())
     counts: Counter[str] = Counter()
-    bar = Progress(TextColumn("publishing {task.fields[month]}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console)
+    bar = Progress(
+        TextColumn("publishing {task.fields[month]}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+    )
     async with Desk.open(founded.desk(PUBLISHER)) as desk:
         with bar:
             task = bar.add_task("", total=sum(len(batch) for _, batch in months) + 1, month="")
             for month, batch in months:
                 # Chip figures are open to companies, mineral prices to governments: two markings, two audiences.
                 await asyncio.gather(
-                    *(desk.publish(row.channel, row.report, marking="GREEN" if row.channel == "chips" else "AMBER") for row in batch)
+                    *(
+                        desk.publish(row.channel, row.report, marking="GREEN" if row.channel == "chips" else "AMBER")
+                        for row in batch
+                    )
                 )
                 counts.update(row.channel for row in batch)
                 bar.update(task, advance=len(batch), month=month)
@@ -194,7 +205,13 @@ def _show_abroad(console: Console, published: Counter[str], abroad: Read) -> Non
     for channel in sorted(published):
         last = abroad.last.get(channel)
         newest = last.report.summary[0].text if last and last.report.summary else ""
-        table.add_row(channel, str(published[channel]), str(abroad.counts[channel]), str(abroad.counts[channel]), Text(newest[:60]))
+        table.add_row(
+            channel,
+            str(published[channel]),
+            str(abroad.counts[channel]),
+            str(abroad.counts[channel]),
+            Text(newest[:60]),
+        )
     console.print(table)
 
 
@@ -240,6 +257,7 @@ async def try_as_outsider(founded: Founded) -> str:
             await rpc.ExchangeStub(channel).GetCheckpoint(pb.GetCheckpointRequest(), timeout=5)
         except grpc.aio.AioRpcError as failure:
             error = wire.error_from(failure)
-            return "the TLS handshake ends: his CA is pinned for nobody" if error.reason == "UNREACHABLE" else str(error)
+            return (
+                "the TLS handshake ends: his CA is pinned for nobody" if error.reason == "UNREACHABLE" else str(error)
+            )
     raise UsageError("the outsider was let in")
-

@@ -466,7 +466,7 @@ def shows(text: str, secret: bytes) -> bool:
     )
 
 
-@pytest.mark.parametrize("key", [*(keys[0] for keys in KEYS.values()), CARD], ids=repr)
+@pytest.mark.parametrize("key", [*(keys[0] for keys in KEYS.values()), CARD], ids=["desk", "root", "card"])
 def test_keys_print_nothing_secret(key: suite.SigningKey | suite.CardKey) -> None:
     seed = key.seed()
     assert shows(repr(seed), seed)
