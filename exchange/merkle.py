@@ -59,7 +59,7 @@ def subtree(first: int, end: int, node_at: NodeAt) -> bytes:
 
 
 def right_edge(size: int, node_at: NodeAt) -> list[bytes]:
-    """What a tree of `size` has at its right end, level by level: the last node there, complete or not. The last is the root.
+    """The last node of each level of a tree of `size`, complete or not, from the leaf up to the root.
 
     An empty tree has none.
     """

@@ -101,7 +101,7 @@ class Index:
                     return
                 self._file.close()
             except sqlite3.DatabaseError:
-                if attempt == 2:  # noqa: PLR2004 - a fresh file fails too: the disk
+                if attempt == 2:
                     raise
             # Another log's, or garbage: the log has it all.
             for suffix in ("", "-wal", "-shm"):

@@ -1,9 +1,9 @@
 """The embedded store: SQLite, WAL, synchronous=FULL, one writing connection, a few reading ones.
 
-A commit appends and nothing else: `log` gets a narrow row per entry, `blob` the bytes, the tree its new hashes in tiles
-of 256. Who may read a row depends on its lane (channel, sender, audience), of which there are few. Whatever is needed to
-search by id, stream or lane is derived and kept aside (exchange/store/index.py), so that a commit costs the same however
-long the log is, and memory stays bounded.
+A commit appends and nothing else: `log` gets a narrow row per entry, `blob` the bytes, the tree its new hashes in
+tiles of 256. Who may read a row depends on its lane (channel, sender, audience), of which there are few. What it takes
+to search by id, stream or lane is derived and kept aside (exchange/store/index.py), so that a commit costs the same
+however long the log is, and memory stays bounded.
 """
 
 import contextlib
@@ -159,9 +159,9 @@ class SqliteStore:
         return size
 
     def _indexed(self, first: int, end: int) -> list[Indexed]:
-        sql = "SELECT position, id, stream, seq, lane, bytes FROM log WHERE position >= ? AND position < ? ORDER BY position"
+        sql = "SELECT position, id, stream, seq, lane, bytes FROM log WHERE position >= ? AND position < ?"
         with self._file.reading() as read:
-            return [Indexed(*row) for row in read.execute(sql, (first, end))]
+            return [Indexed(*row) for row in read.execute(f"{sql} ORDER BY position", (first, end))]
 
     # ---- appending
 
@@ -433,7 +433,7 @@ class SqliteStore:
 
     def cursors(self) -> dict[str, int]:
         """See Store."""
-        with self._reading() as read:
+        with self._file.reading() as read:
             return dict(read.execute("SELECT origin, position FROM cursor ORDER BY origin").fetchall())
 
     def note(self, origin: str) -> bytes | None:
@@ -489,8 +489,8 @@ class SqliteStore:
             ),
             (
                 "DELETE FROM parked WHERE number <= (SELECT max(number) FROM (SELECT number, "
-                "sum(length(data)) OVER (ORDER BY number DESC) AS size, row_number() OVER (ORDER BY number DESC) AS place "
-                "FROM parked) WHERE size > ? OR place > ?)",
+                "sum(length(data)) OVER (ORDER BY number DESC) AS size, "
+                "row_number() OVER (ORDER BY number DESC) AS place FROM parked) WHERE size > ? OR place > ?)",
                 MAX_PARKED_BYTES,
                 MAX_PARKED,
             ),
@@ -514,7 +514,7 @@ class SqliteStore:
         mark = f"pruned {channel}"
         count = 0
         with self._pruning:
-            # All of the channel below the mark was pruned before. Times are the senders', so they do not follow positions.
+            # All of the channel below the mark was pruned before. Times are the senders': they do not follow positions.
             start = int(self.meta(mark) or b"0")
             position: int | None = start
             while position is not None:
@@ -612,7 +612,7 @@ class SqliteStore:
 
 
 def _hold(path: Path) -> IO[bytes]:
-    """Keep other processes out while the file returned is open. Locking the database itself would undo SQLite's locks."""
+    """Keep other processes out while the file returned is open. A lock on the database itself would undo SQLite's."""
     held = path.with_name(path.name + ".lock").open("ab")
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)

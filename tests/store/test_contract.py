@@ -209,15 +209,15 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path: Path, after: int) -> No
 def test_a_full_disk_refuses_the_whole_group_and_the_store_goes_on(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "log.db")
     store.append([entry(0)])
-    pages = store._write.execute("PRAGMA page_count").fetchone()[0]
-    store._write.execute(f"PRAGMA max_page_count = {pages + 2}")
+    pages = store._file.write.execute("PRAGMA page_count").fetchone()[0]
+    store._file.write.execute(f"PRAGMA max_page_count = {pages + 2}")
     big = NewEntry(
         kind=pb.ENTRY_KIND_ENVELOPE, id=b"b" * 32, data=b"x" * 1_000_000, channel="minerals", sender="kr.a/x"
     )
     with pytest.raises(StoreError, match="full"):
         store.append([entry(1), big], cursors={"o": 5})
     assert (store.size(), store.position_of(entry(1).id), store.cursor("o")) == (1, None, 0)
-    store._write.execute("PRAGMA max_page_count = 100000")
+    store._file.write.execute("PRAGMA max_page_count = 100000")
     assert store.append([entry(1), big]) == [1, 2]
     assert store.root(3) == merkle.root_of([entry(0).id, entry(1).id, b"b" * 32])
     store.close()
@@ -237,8 +237,8 @@ def test_a_damaged_file_is_refused_by_name(tmp_path: Path) -> None:
 def test_every_commit_is_synchronous(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "log.db")
     full = 2
-    assert store._write.execute("PRAGMA synchronous").fetchone()[0] == full
-    assert store._write.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
-    assert store._write.execute("PRAGMA page_size").fetchone()[0] == 16384
+    assert store._file.write.execute("PRAGMA synchronous").fetchone()[0] == full
+    assert store._file.write.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    assert store._file.write.execute("PRAGMA page_size").fetchone()[0] == 16384
     assert (tmp_path / "log.db").stat().st_mode & 0o077 == 0
     store.close()
