@@ -192,7 +192,7 @@ def publish(
 
     async def run() -> dict[str, Any]:
         opened = Desk.open(desk, passphrase=_passphrase(passphrase_file))
-        readers = [r.desk for r in opened.explain(channel, marking.value) if r.reads]
+        readers = [r.desk for r in opened.explain(channel, marking.value) if r.reads and (not to or r.desk in to)]
         if dry_run:
             opened.close()
             return {"reports": len(reports), "readers": readers, "published": 0, "waiting": 0}
@@ -216,9 +216,8 @@ def publish(
     if as_json:
         _emit(result)
     else:
-        out.print(
-            f"{result['published']} of {result['reports']} reports published on {channel}, readable by {', '.join(result['readers'])}"
-        )
+        readers = ", ".join(result["readers"])
+        out.print(f"{result['published']} of {result['reports']} reports published on {channel}, readable by {readers}")
         for event in result.get("events", []):
             err.print(f"[yellow]event:[/] {event}")
         if result["waiting"]:
@@ -312,7 +311,7 @@ def documents_show(
     table = Table("type", "of", "version or week", "signatures", "digest")
     for row in rows:
         table.add_row(
-            row["type"],
+            str(row["type"]),
             printable(str(row["of"])),
             str(row["version"]),
             str(row["signatures"]),

@@ -17,7 +17,7 @@ MARKINGS: Final = {
     "AMBER+STRICT": pb.MARKING_AMBER_STRICT,
     "RED": pb.MARKING_RED,
 }
-MARKING_NAMES: Final = {value: name for name, value in MARKINGS.items()}
+MARKING_NAMES: Final[dict[int, str]] = {value: name for name, value in MARKINGS.items()}
 
 
 @dataclass(frozen=True, slots=True)

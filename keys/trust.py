@@ -159,7 +159,7 @@ def week_of(time_ms: int) -> int:
 
 
 def mission_of(desk: str) -> str:
-    """ "kr.the-hague/economic" -> "kr.the-hague"."""
+    """Mission part of a desk's name: kr.the-hague/economic -> kr.the-hague."""
     return desk.partition("/")[0]
 
 

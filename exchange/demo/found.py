@@ -52,7 +52,7 @@ class Founded:
 
 
 def desk_directory(name: str) -> str:
-    """ "nl.seoul/economic" -> "nl.seoul-economic"."""
+    """Directory name of a desk: nl.seoul/economic -> nl.seoul-economic."""
     return name.replace("/", "-")
 
 
@@ -88,31 +88,31 @@ def found(
     lineage = agreement.digest
     ports = iter(free_ports(4))
     entries = {}
-    for party, node in NODES.items():
+    for country, node in NODES.items():
         settings = app.NodeSettings(
             name=node,
             lineage=lineage.hex(),
             endpoint=f"127.0.0.1:{next(ports)}",
             enrol_endpoint=f"127.0.0.1:{next(ports)}",
         )
-        entries[party] = app.init(directory / node, settings, fast_kdf=True)
+        entries[country] = app.init(directory / node, settings, fast_kdf=True)
     keys = {name: _make_desk(directory, name, lineage) for name in desks}
     held = [*(party.document for party in parties.values()), agreement]
     rosters = {}
-    for name, party in parties.items():
-        body = pb.Roster(nodes=[entries[name]])
+    for code, party in parties.items():
+        body = pb.Roster(nodes=[entries[code]])
         for mission, (kind, english, korean, locode) in missions.items():
-            if mission.startswith(f"{name}."):
-                added = body.missions.add(mission=mission, kind=kind, locode=locode, node=NODES[name])
+            if mission.startswith(f"{code}."):
+                added = body.missions.add(mission=mission, kind=kind, locode=locode, node=NODES[code])
                 added.names.add(language="en", name=english)
                 added.names.add(language="ko", name=korean)
         body.desks.extend(
-            founding.desk_entry(d, key, lineage=lineage) for d, key in keys.items() if d.startswith(f"{name}.")
+            founding.desk_entry(d, key, lineage=lineage) for d, key in keys.items() if d.startswith(f"{code}.")
         )
-        rosters[name] = founding.next_roster(party, body, lineage=lineage, previous=None, now_ms=now)
+        rosters[code] = founding.next_roster(party, body, lineage=lineage, previous=None, now_ms=now)
         held += [
-            rosters[name],
-            founding.status(party, lineage=lineage, agreement=agreement, roster=rosters[name], version=1, now_ms=now),
+            rosters[code],
+            founding.status(party, lineage=lineage, agreement=agreement, roster=rosters[code], version=1, now_ms=now),
         ]
     # Each document is taken as any member takes it: what would be refused later is refused here.
     trust = Trust(lineage)

@@ -1,9 +1,9 @@
 """The desk: publish and subscribe from Python.
 
-    async with Desk.open("desk.toml") as desk:
-        await desk.publish("minerals", report)
-        async for delivery in desk.subscribe("minerals"):
-            print(delivery.report.summary, delivery.sender, delivery.receipt)
+async with Desk.open("desk.toml") as desk:
+await desk.publish("minerals", report)
+async for delivery in desk.subscribe("minerals"):
+print(delivery.report.summary, delivery.sender, delivery.receipt)
 """
 
 from exchange.desk.desk import Desk, init

@@ -30,7 +30,7 @@ CREATE TABLE IF NOT EXISTS received (id BLOB PRIMARY KEY, position INTEGER NOT N
     marking INTEGER NOT NULL, seq INTEGER NOT NULL, create_time_ms INTEGER NOT NULL, header BLOB NOT NULL, items BLOB NOT NULL,
     proof BLOB NOT NULL, checkpoint BLOB NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS received_channel ON received (channel, position);
-CREATE TABLE IF NOT EXISTS said (sender TEXT NOT NULL, report BLOB NOT NULL, digest BLOB NOT NULL, PRIMARY KEY (sender, report, digest)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS said (report BLOB NOT NULL, sender TEXT NOT NULL, digest BLOB NOT NULL, PRIMARY KEY (report, sender, digest)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS cursor (channel TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS note (origin TEXT PRIMARY KEY, note BLOB NOT NULL) WITHOUT ROWID;
 """
@@ -171,9 +171,9 @@ class Archive:
             ).fetchone()
             return row
 
-    def forget_streams(self, channel: str) -> None:
-        """The next envelope of a channel starts a new stream; inside a transaction."""
-        self._db.execute("DELETE FROM sending WHERE channel = ?", (channel,))
+    def forget_stream(self, stream: bytes) -> None:
+        """The next envelope to its audience starts a new stream; inside a transaction."""
+        self._db.execute("DELETE FROM sending WHERE stream = ?", (stream,))
 
     def header_of(self, identity: bytes) -> bytes | None:
         """Header of an envelope sent or received."""
@@ -213,12 +213,15 @@ class Archive:
             yield Received(i, position, c, sender, marking, seq, created, header, self._unlock(b"archive" + i, items), hashes, checkpoint)
 
     def said(self, sender: str, report: bytes, item_digest: bytes) -> str:
-        """Note an item: "new", "repeat" (same id, same text) or "conflict" (same id, another text); in a transaction."""
-        known = [row[0] for row in self._db.execute("SELECT digest FROM said WHERE sender = ? AND report = ?", (sender, report))]
-        if item_digest in known:
+        """Note an item: "repeat" (same sender, id and text), "conflict" (same id, another text, whoever sent it) or "new".
+
+        Only a repeat may be dropped: else whoever uses an id first could silence its owner. In a transaction.
+        """
+        known = self._db.execute("SELECT sender, digest FROM said WHERE report = ?", (report,)).fetchall()
+        if (sender, item_digest) in known:
             return "repeat"
-        self._db.execute("INSERT INTO said VALUES (?, ?, ?)", (sender, report, item_digest))
-        return "conflict" if known else "new"
+        self._db.execute("INSERT INTO said (report, sender, digest) VALUES (?, ?, ?)", (report, sender, item_digest))
+        return "conflict" if any(other != item_digest for _, other in known) else "new"
 
     def last_read(self, stream: bytes) -> tuple[int, bytes] | None:
         """(seq, id) of the newest envelope of a stream that was read."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import os
 import random
 import time
@@ -121,7 +122,7 @@ class Desk:
     def open(cls, path: str | Path, *, passphrase: bytes = b"", clock: Callable[[], int] = now_ms) -> Self:
         """A desk by its desk.toml or its directory; nothing runs until `async with`."""
         path = Path(path)
-        return cls(path if path.is_dir() else path.parent, passphrase=passphrase, clock=clock)
+        return cls(path.parent if path.name == "desk.toml" else path, passphrase=passphrase, clock=clock)
 
     def __repr__(self) -> str:
         """Its name alone."""
@@ -543,7 +544,7 @@ class Desk:
             reading.cancel()
             writing.result()
         response = await reading
-        return None if response is grpc.aio.EOF else response
+        return response if isinstance(response, pb.PublishResponse) else None
 
     def _settle(self, row: Outgoing, result: pb.PublishResult, note: bytes) -> None:
         head = self._verify_note(note)
@@ -560,17 +561,15 @@ class Desk:
             return
         self._event(Refused(row.id, result.rule, result.text))
         await self.synchronise()
+        # Only this stream: what another stream has under way may be taken, and is sent again as it is.
+        stream = _stream_of(row)
         with self.archive.transaction():
-            self.archive.forget_streams(row.channel)
-        waiting = [o for o in await asyncio.to_thread(self.archive.outgoing, 0, 10_000) if o.channel == row.channel]
-        for old in waiting:
-            tries = old.tries + (old.id == row.id)
+            self.archive.forget_stream(stream)
+        waiting = await asyncio.to_thread(self.archive.outgoing, 0, 10_000)
+        for old in (o for o in waiting if _stream_of(o) == stream):
+            again = functools.partial(self._seal, replaces=old.id, tries=old.tries + (old.id == row.id))
             try:
-                await asyncio.to_thread(
-                    lambda o=old, t=tries: self._seal(
-                        o.channel, o.marking, o.named, o.answers, o.items, replaces=o.id, tries=t
-                    )
-                )
+                await asyncio.to_thread(again, old.channel, old.marking, old.named, old.answers, old.items)
             except TocsinError as error:
                 with self.archive.transaction():
                     self.archive.give_up(old.id)
@@ -596,10 +595,10 @@ class Desk:
                     yield delivery
                 if not follow:
                     return
-            except (grpc.aio.AioRpcError, TimeoutError) as failure:
-                error = wire.error_from(failure) if isinstance(failure, grpc.aio.AioRpcError) else None
-                self.state = str(error or "the node fell silent")
-                if not follow and error is not None:
+            except (grpc.aio.AioRpcError, TimeoutError, wire.UnreachableError) as failure:
+                error = wire.error_from(failure) if isinstance(failure, grpc.aio.AioRpcError) else failure
+                self.state = str(error) or "the node fell silent"
+                if not follow and isinstance(error, TocsinError):
                     raise error from None
             except asyncio.CancelledError:
                 _raise_if_ours()
@@ -615,7 +614,7 @@ class Desk:
         try:
             while True:
                 response = await asyncio.wait_for(call.read(), HEARTBEAT_DEADLINE_S)
-                if response is grpc.aio.EOF:
+                if not isinstance(response, pb.SubscribeResponse):
                     return
                 deliveries, head = await asyncio.to_thread(self._take, channel, response, head)
                 for delivery in deliveries:
@@ -705,12 +704,17 @@ class Desk:
         return deliveries
 
     def inbox(self, channel: str | None = None) -> list[Delivery]:
-        """Everything opened so far, from the archive; no network."""
-        return [
-            to_delivery(received, index, raw, ())
-            for received in self.archive.received(channel)
-            for index, raw in enumerate(received.items)
-        ]
+        """Everything opened so far, from the archive, each report once; no network."""
+        deliveries = []
+        seen: set[tuple[str, bytes, bytes]] = set()
+        for received in self.archive.received(channel):
+            for index, raw in enumerate(received.items):
+                delivery = to_delivery(received, index, raw, ())
+                name = (received.sender, delivery.report.id, digest(raw))
+                if delivery.kind != "report" or name not in seen:
+                    deliveries.append(delivery)
+                    seen.add(name)
+        return deliveries
 
     def check_receipt(self, delivery: Delivery) -> None:
         """Check again, alone, that the node's log holds the envelope of a delivery.
@@ -743,6 +747,10 @@ class Desk:
         taken = list(self._events)
         self._events.clear()
         return taken
+
+
+def _stream_of(row: Outgoing) -> bytes:
+    return parse_canonical(env.Header, envelope.parse(row.envelope).outer.header).stream
 
 
 def _raise_if_ours() -> None:

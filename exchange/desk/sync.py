@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -62,9 +62,17 @@ class SyncDesk:
         async def following() -> Delivery | None:
             return await anext(stream, None)
 
-        while (delivery := self._run(following())) is not None:
-            yield delivery
+        try:
+            while (delivery := self._run(following())) is not None:
+                yield delivery
+        finally:
+            if isinstance(stream, AsyncGenerator) and not self._loop.is_closed():
+                self._run(_close(stream))
 
     def events(self) -> list[Event]:
         """See Desk.events."""
         return self.desk.events()
+
+
+async def _close(stream: AsyncGenerator[Any, None]) -> None:
+    await stream.aclose()

@@ -156,15 +156,23 @@ class Index:
 
     # ---- searching
 
-    def positions_of(self, identity: bytes) -> list[int]:
-        """Where an id may be: the one place it is, or places of other ids that begin alike."""
-        for part in self._waiting:
-            position = part.positions.get(identity)
-            if position is not None:
-                return [position]
+    def positions_of(self, identities: Sequence[bytes]) -> list[list[int]]:
+        """For each id where it may be: the one place it is, or places of other ids that begin alike."""
+        waiting = self._waiting
+        found: list[list[int]] = []
         with self._file.reading() as read:
-            found = read.execute("SELECT position FROM known WHERE prefix = ?", (_prefix(identity),)).fetchall()
-        return [row[0] for row in found]
+            # One snapshot for all: taking it costs more than a lookup.
+            read.execute("BEGIN")
+            try:
+                for identity in identities:
+                    held = [part.positions[identity] for part in waiting if identity in part.positions]
+                    if not held:
+                        rows = read.execute("SELECT position FROM known WHERE prefix = ?", (_prefix(identity),))
+                        held = [position for (position,) in rows]
+                    found.append(held)
+            finally:
+                read.execute("COMMIT")
+        return found
 
     def head(self, stream: bytes) -> tuple[int, int] | None:
         """(seq, position) of the highest number of a stream."""

@@ -207,10 +207,10 @@ class SqliteStore:
         """The position of each entry, and those that are new."""
         positions: list[int] = []
         fresh: dict[bytes, tuple[int, NewEntry]] = {}
-        for entry in entries:
-            if len(entry.id) != HASH:
-                raise StoreError("an entry's id is not 32 bytes")
-            position = self.position_of(entry.id)
+        if any(len(entry.id) != HASH for entry in entries):
+            raise StoreError("an entry's id is not 32 bytes")
+        known = self._positions_of([entry.id for entry in entries])
+        for entry, position in zip(entries, known, strict=True):
             if position is None:
                 position, _ = fresh.setdefault(entry.id, (size + len(fresh), entry))
             positions.append(position)
@@ -322,11 +322,14 @@ class SqliteStore:
 
     def position_of(self, identity: bytes) -> int | None:
         """See Store."""
-        for position in self._index.positions_of(identity):
-            row = self._file.one("SELECT id FROM log WHERE position = ?", position)
-            if row and row[0] == identity:
-                return position
-        return None
+        return self._positions_of([identity])[0]
+
+    def _positions_of(self, identities: Sequence[bytes]) -> list[int | None]:
+        return [
+            # The index knows the beginning of an id.
+            next((position for position in places if self._id_at(position) == identity), None)
+            for identity, places in zip(identities, self._index.positions_of(identities), strict=True)
+        ]
 
     def last_in_stream(self, stream: bytes) -> tuple[int, bytes] | None:
         """See Store."""
