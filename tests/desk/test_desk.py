@@ -1,0 +1,300 @@
+"""Desks against two real node processes: delivery, order, restarts, kill -9, policy, what is on the disks."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from exchange.demo.found import NODES, Founded, found
+from exchange.demo.run import start_node
+from exchange.desk import Conflict, Delivery, Desk, Refused, SyncDesk
+from exchange.desk.archive import Archive
+from exchange.desk.desk import now_ms
+from exchange.errors import PolicyError, ProofError
+from exchange.report import new_report_id
+from exchange.v1 import report_pb2 as pb
+from keys.errors import UsageError
+
+HAGUE, MOTIE = "kr.the-hague/economic", "kr.motie/supply"
+SEOUL, BZ, COMPANY = "nl.seoul/economic", "nl.bz/supply", "nl.veldhoven-litho/supply"
+
+
+@dataclass
+class Exchange:
+    """Both countries; nodes are processes that a test may kill."""
+
+    founded: Founded
+    nodes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def start(self, party: str) -> None:
+        self.nodes[party] = start_node(self.founded.node(party))
+
+    def kill(self, party: str) -> None:
+        self.nodes[party].send_signal(signal.SIGKILL)
+        self.nodes[party].wait(10)
+
+    def open(self, desk: str) -> Desk:
+        return Desk.open(self.founded.desk(desk))
+
+
+@pytest.fixture(scope="module")
+def exchange(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exchange]:
+    running = Exchange(found(tmp_path_factory.mktemp("desk") / "exchange", title="tests"))
+    try:
+        for party in NODES:
+            running.start(party)
+        yield running
+    finally:
+        for process in running.nodes.values():
+            process.kill()
+            process.wait(10)
+
+
+def said(text: str, *, identity: bytes = b"") -> pb.Report:
+    return pb.Report(
+        id=identity or new_report_id(now_ms(), os.urandom(10)),
+        subject=pb.Subject(hs="250410", item="natural graphite", stage=pb.STAGE_MINERAL),
+        level=pb.STATUS_LEVEL_WATCH,
+        summary=[pb.Text(language="en", text=text)],
+    )
+
+
+def texts(deliveries: Sequence[Delivery]) -> list[str]:
+    return [delivery.report.summary[0].text for delivery in deliveries]
+
+
+async def publish(desk: Desk, channel: str, wanted: Sequence[str], *, marking: str = "AMBER") -> None:
+    await asyncio.gather(*(desk.publish(channel, said(text), marking=marking) for text in wanted))
+    assert await desk.flush(30) == 0, desk.state
+
+
+async def read(desk: Desk, channel: str, count: int, *, seconds: float = 60) -> list[Delivery]:
+    """What comes, until so much came; then one look more, for what should not be there."""
+    came: list[Delivery] = []
+    limit = time.monotonic() + seconds
+    while len(came) < count:
+        assert time.monotonic() < limit, f"{len(came)} of {count} came"
+        came += [delivery async for delivery in desk.subscribe(channel, follow=False)]
+        await asyncio.sleep(0.05)
+    return came + [delivery async for delivery in desk.subscribe(channel, follow=False)]
+
+
+async def test_a_report_is_read_abroad_and_both_sides_hold_a_receipt(exchange: Exchange) -> None:
+    async with exchange.open(HAGUE) as sender:
+        identity = await sender.publish("equipment", said("stock is low"))
+        assert await sender.flush(30) == 0
+        assert sender.archive.receipt(identity) is not None
+    async with exchange.open(SEOUL) as reader:
+        (delivery,) = await read(reader, "equipment", 1)
+        assert (texts([delivery]), delivery.sender, delivery.envelope) == (["stock is low"], HAGUE, identity)
+        reader.check_receipt(delivery)
+        assert reader.events() == []
+        assert texts(reader.inbox("equipment")) == ["stock is low"]
+        object.__setattr__(delivery, "envelope", bytes(32))
+        with pytest.raises(ProofError):
+            reader.check_receipt(delivery)
+
+
+async def test_each_item_comes_once_in_order_across_restarts_of_the_reader(exchange: Exchange) -> None:
+    wanted = [f"number {n}" for n in range(60)]
+    got: list[str] = []
+    for start in range(0, 60, 20):
+        async with exchange.open(HAGUE) as sender:
+            await publish(sender, "materials", wanted[start : start + 20])
+        async with exchange.open(SEOUL) as reader:
+            got += texts(await read(reader, "materials", 20))
+            assert reader.events() == []
+    assert got == wanted
+    desk = exchange.open(SEOUL)
+    assert texts(desk.inbox("materials")) == wanted
+    desk.close()
+
+
+async def test_what_a_reader_did_not_take_before_it_stopped_comes_next_time(exchange: Exchange) -> None:
+    wanted = [f"step {n}" for n in range(10)]
+    async with exchange.open(MOTIE) as sender:
+        await publish(sender, "equipment", wanted)
+    got: list[str] = []
+    async with exchange.open(BZ) as reader:
+        async for delivery in reader.subscribe("equipment"):
+            if delivery.sender == MOTIE:
+                got += texts([delivery])
+            if len(got) == 4:
+                break
+    async with exchange.open(BZ) as reader:
+        got += texts(await read(reader, "equipment", 6))
+    assert got == wanted
+
+
+async def test_a_follower_outlives_a_restart_of_its_node(exchange: Exchange) -> None:
+    async with exchange.open(HAGUE) as sender, exchange.open(SEOUL) as reader:
+        stream = reader.subscribe("alerts")
+        await sender.publish("alerts", said("before"))
+        assert texts([await asyncio.wait_for(anext(stream), 30)]) == ["before"]
+        exchange.kill("nl")
+        waiting = asyncio.ensure_future(anext(stream))
+        await sender.publish("alerts", said("after"))
+        await asyncio.sleep(0.5)
+        exchange.start("nl")
+        assert texts([await asyncio.wait_for(waiting, 60)]) == ["after"]
+
+
+async def test_the_outbox_keeps_what_a_dead_node_cannot_take(exchange: Exchange) -> None:
+    exchange.kill("kr")
+    async with exchange.open(HAGUE) as sender:
+        await sender.publish("logistics", said("kept"))
+        assert await sender.flush(0.3) == 1
+    async with exchange.open(HAGUE) as sender:
+        assert sender.archive.waiting() == 1
+        exchange.start("kr")
+        assert await sender.flush(60) == 0
+    async with exchange.open(SEOUL) as reader:
+        assert texts(await read(reader, "logistics", 1)) == ["kept"]
+
+
+async def test_a_node_killed_while_taking_loses_and_repeats_nothing(exchange: Exchange) -> None:
+    wanted = [f"report {n}" for n in range(300)]
+    async with exchange.open(HAGUE) as sender:
+        for n, text in enumerate(wanted):
+            await sender.publish("minerals", said(text))
+            if n in (60, 170):
+                exchange.kill("kr")
+            if n in (90, 200):
+                exchange.start("kr")
+            if n == 240:
+                exchange.kill("nl")
+                exchange.start("nl")
+        assert await sender.flush(60) == 0, sender.state
+    async with exchange.open(SEOUL) as reader:
+        assert texts(await read(reader, "minerals", len(wanted))) == wanted
+        assert reader.events() == []
+
+
+async def test_the_company_is_given_what_the_agreement_gives_it(exchange: Exchange) -> None:
+    async with exchange.open(HAGUE) as sender:
+        await publish(sender, "chips", ["for governments"])
+        await publish(sender, "chips", ["for companies too"], marking="GREEN")
+    async with exchange.open(SEOUL) as reader:
+        assert texts(await read(reader, "chips", 2)) == ["for governments", "for companies too"]
+    async with exchange.open(COMPANY) as reader:
+        assert texts(await read(reader, "chips", 1)) == ["for companies too"]
+        # Not even a gap: streams are per audience, so it cannot tell that something was withheld.
+        assert reader.events() == []
+        why = next(r for r in reader.explain("chips", "AMBER", sender=HAGUE) if r.desk == COMPANY)
+        assert not why.reads
+        assert "up to GREEN, this is AMBER" in why.why
+
+
+async def test_the_company_publishes_nothing(exchange: Exchange) -> None:
+    async with exchange.open(COMPANY) as desk:
+        with pytest.raises(PolicyError, match="does not let nl.veldhoven-litho/supply publish on chips"):
+            await desk.publish("chips", said("buy ours"), marking="GREEN")
+        assert desk.archive.waiting() == 0
+
+
+async def test_red_goes_to_the_desks_named_and_to_nobody_else(exchange: Exchange) -> None:
+    async with exchange.open(MOTIE) as sender:
+        with pytest.raises(UsageError, match="named desks"):
+            await sender.publish("consultation", said("secret"), marking="RED")
+        with pytest.raises(UsageError, match="named desks"):
+            await sender.publish("consultation", said("secret"), to=[SEOUL])
+        with pytest.raises(PolicyError, match=COMPANY):
+            await sender.publish("consultation", said("secret"), marking="RED", to=[SEOUL, COMPANY])
+        await sender.publish("consultation", said("secret"), marking="RED", to=[SEOUL])
+        await publish(sender, "consultation", ["for all"])
+    async with exchange.open(SEOUL) as reader:
+        assert texts(await read(reader, "consultation", 2)) == ["secret", "for all"]
+    async with exchange.open(BZ) as reader:
+        assert texts(await read(reader, "consultation", 1)) == ["for all"]
+        assert reader.events() == []
+
+
+def test_the_synchronous_face_is_the_same_desk(exchange: Exchange) -> None:
+    with SyncDesk.open(exchange.founded.desk(BZ)) as sender:
+        sender.publish("logistics", said("from a notebook"))
+        sender.publish("logistics", said("and again"))
+        assert sender.flush(30) == 0
+    with SyncDesk.open(exchange.founded.desk(MOTIE) / "desk.toml") as reader:
+        limit, got = time.monotonic() + 30, list[str]()
+        while "from a notebook" not in got and time.monotonic() < limit:
+            for delivery in reader.subscribe("logistics"):
+                got += texts([delivery])
+                if got[-1] == "from a notebook":
+                    break
+        assert got[-1] == "from a notebook"
+        assert reader.events() == []
+
+
+@pytest.mark.parametrize("checked", [True, False])
+async def test_35_using_an_id_first_does_not_silence_its_owner(
+    exchange: Exchange, monkeypatch: pytest.MonkeyPatch, *, checked: bool
+) -> None:
+    channel = "alerts"
+    identity = new_report_id(now_ms(), os.urandom(10))
+    if not checked:
+        ids: set[bytes] = set()
+
+        def by_id_alone(_: Archive, __: str, report: bytes, ___: bytes) -> str:
+            known = report in ids
+            ids.add(report)
+            return "repeat" if known else "new"
+
+        monkeypatch.setattr(Archive, "said", by_id_alone)
+    async with exchange.open(MOTIE) as squatter:
+        await squatter.publish(channel, said("nothing to see", identity=identity))
+        assert await squatter.flush(30) == 0
+    async with exchange.open(HAGUE) as owner:
+        await owner.publish(channel, said("the real one", identity=identity))
+        await owner.publish(channel, said("the real one", identity=identity))
+        await owner.publish(channel, said("end"))
+        assert await owner.flush(30) == 0
+    async with exchange.open(BZ) as reader:
+        limit, got = time.monotonic() + 30, list[str]()
+        while "end" not in got and time.monotonic() < limit:
+            got += texts([delivery async for delivery in reader.subscribe(channel, follow=False)])
+        got = [text for text in got if text in ("nothing to see", "the real one")]
+        conflicts = [event for event in reader.events() if isinstance(event, Conflict)]
+    if checked:
+        assert got == ["nothing to see", "the real one"]
+        assert [event.sender for event in conflicts] == [HAGUE]
+        assert identity.hex() in conflicts[0].what
+    else:
+        assert got == ["nothing to see"]
+
+
+async def test_22_no_disk_or_log_holds_the_text(exchange: Exchange) -> None:
+    marked = "MARKED-" + os.urandom(8).hex()
+    async with exchange.open(HAGUE) as sender:
+        await publish(sender, "equipment", [marked])
+    async with exchange.open(SEOUL) as reader:
+        got = []
+        while marked not in got:
+            got += texts(await read(reader, "equipment", 1))
+    files = [path for path in exchange.founded.directory.rglob("*") if path.is_file()]
+    names = {path.name for path in files}
+    assert {"log.db", "node.log", "desk.db"} <= names
+    assert [path for path in files if marked.encode() in path.read_bytes()] == []
+
+
+async def test_a_refused_envelope_of_ours_is_an_event_and_stays_in_the_outbox(
+    exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with exchange.open(COMPANY) as desk:
+        # A desk whose own check is gone: the node still refuses, and the desk says so.
+        monkeypatch.setattr(Desk, "_check_may_publish", lambda *_: None)
+        await desk.publish("chips", said("smuggled"), marking="GREEN")
+        assert await desk.flush(30) == 1
+        events = [event for event in desk.events() if isinstance(event, Refused)]
+        assert {event.rule for event in events} == {"POLICY_PUBLISH"}
+        assert desk.archive.stuck() == 1
+
+
+def test_opening_a_place_without_a_desk_says_so(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"nothing/desk\.toml does not exist"):
+        Desk.open(tmp_path / "nothing")
