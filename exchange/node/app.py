@@ -80,9 +80,7 @@ def init(directory: Path, settings: NodeSettings, *, passphrase: bytes = b"", fa
         tls_ca=ca.public_bytes(serialization.Encoding.DER),
     )
     party = settings.name.partition(".")[0]
-    entry.log_key.CopyFrom(
-        founding.public_key(log_key, lineage=lineage, party=party, name=settings.name, role="log")
-    )
+    entry.log_key.CopyFrom(founding.public_key(log_key, lineage=lineage, party=party, name=settings.name, role="log"))
     return entry
 
 
@@ -115,9 +113,7 @@ class App:
         self._certificates: tuple[int, bytes] = (-1, b"")
 
     def _issue_own(self) -> x509.Certificate:
-        return tls.issue(
-            self._ca, self._ca_key, self.settings.name, self._tls_key.public_key(), now_ms=self.clock()
-        )
+        return tls.issue(self._ca, self._ca_key, self.settings.name, self._tls_key.public_key(), now_ms=self.clock())
 
     def issue(self, desk: str, csr_der: bytes) -> tuple[bytes, bytes]:
         """A certificate for a desk this node hosts, from its request; (certificate, CA), DER.
@@ -128,9 +124,10 @@ class App:
         try:
             csr = x509.load_der_x509_csr(csr_der)
             public = csr.public_key()
-        except ValueError:
+            valid = csr.is_signature_valid
+        except tls.MALFORMED:
             raise IdentityError("the certificate request is malformed") from None
-        if not isinstance(public, ec.EllipticCurvePublicKey) or not csr.is_signature_valid:
+        if not isinstance(public, ec.EllipticCurvePublicKey) or not valid:
             raise IdentityError("the certificate request is not signed by its own elliptic-curve key")
         leaf = tls.issue(self._ca, self._ca_key, desk, public, now_ms=self.clock())
         der = serialization.Encoding.DER
@@ -145,13 +142,14 @@ class App:
         )
 
     def _fetch_configuration(self) -> grpc.ServerCertificateConfiguration | None:
-        # Runs at each handshake on a core thread. A new roster or a renewed leaf changes what it returns, with no restart.
+        # Runs at each handshake, on a core thread: a new roster or a renewed leaf takes effect with no restart.
         state = (self.trust.version, tls.pem(self._leaf))
         if state == self._certificates:
             return None
         try:
             configuration = self._server_configuration()
-        except (TocsinError, ValueError) as error:
+        except (TocsinError, ValueError, RuntimeError) as error:
+            # The next handshake tries again: RuntimeError means a roster came while this thread read the others.
             log.error("cannot renew TLS configuration", text=str(error))
             return None
         self._certificates = state
@@ -164,11 +162,10 @@ class App:
             IdentityError: The peer is in no roster.
         """
         entry = self.trust.node(peer)
-        if entry is None:
-            raise IdentityError(f"{peer} is in no roster", name=peer)
-        credentials = grpc.ssl_channel_credentials(
-            tls.der_to_pem(entry.tls_ca), tls.key_pem(self._tls_key), tls.pem(self._leaf)
-        )
+        ca = tls.pinned_ca(entry) if entry else None
+        if entry is None or ca is None:
+            raise IdentityError(f"{peer} is in no roster, or has no usable CA there", name=peer)
+        credentials = grpc.ssl_channel_credentials(tls.pem(ca), tls.key_pem(self._tls_key), tls.pem(self._leaf))
         options = [*wire.CLIENT_OPTIONS, ("grpc.ssl_target_name_override", peer)]
         return grpc.aio.secure_channel(entry.endpoint, credentials, options=options)
 
@@ -184,45 +181,52 @@ class App:
             gc.freeze()
             ready()
             await stopping.wait()
-            log.info("stopping")
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator["App"]:
         """Everything up inside the block, everything finished after it."""
+        async with contextlib.AsyncExitStack() as stack:
+            await self._start(stack)
+            yield self
+            log.info("stopping", node=self.settings.name)
+
+    async def _start(self, stack: contextlib.AsyncExitStack) -> None:
+        stack.push_async_callback(self.node.stop)
         await self.node.start()
         bundle = files.load_bundle(self.directory / files.BUNDLE)
         for _, error in await self.node.take_documents(bundle, now_ms=self.clock()):
             if error is not None:
                 log.warning("document of the bundle refused", reason=error.reason, text=str(error))
         server, enrol = self._server(), self._enrol_server()
-        self._health = health.aio.HealthServicer()
+        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         rpc.add_ExchangeServicer_to_server(ExchangeService(self.node, self.clock), server)
         rpc.add_ExchangeServicer_to_server(EnrolService(self.node, self.issue, self.clock), enrol)
         names = [pb.DESCRIPTOR.services_by_name["Exchange"].full_name, health.SERVICE_NAME, reflection.SERVICE_NAME]
         reflection.enable_server_reflection(names, server)
-        await server.start()
-        await enrol.start()
+        for each in (server, enrol):
+            stack.push_async_callback(each.stop, GRACE_S)
+            await each.start()
         await self._health.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
+        stack.callback(self.node.wake_readers)
         keeping = asyncio.create_task(self._keep())
+        stack.push_async_callback(self._end_tasks, keeping)
+        stack.push_async_callback(self._health.enter_graceful_shutdown)
         log.info("serving", node=self.settings.name, endpoint=self.settings.endpoint, entries=self.node.store.size())
-        try:
-            yield self
-        finally:
-            await self._health.enter_graceful_shutdown()
-            tasks = [keeping, *(task for _, task in self._followers.values())]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            self.node.wake_readers()
-            await server.stop(GRACE_S)
-            await enrol.stop(GRACE_S)
-            await self.node.stop()
+
+    async def _end_tasks(self, keeping: asyncio.Task[None]) -> None:
+        tasks = [keeping, *(task for _, task in self._followers.values())]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._followers.clear()
 
     def _server(self) -> grpc.aio.Server:
         server = grpc.aio.server(options=wire.SERVER_OPTIONS, maximum_concurrent_rpcs=2000)
         credentials = grpc.dynamic_ssl_server_credentials(
-            self._server_configuration(), self._fetch_configuration, require_client_authentication=True
+            self._server_configuration(),
+            self._fetch_configuration,  # type: ignore[arg-type]  # None means: as before
+            require_client_authentication=True,
         )
         if not server.add_secure_port(self.settings.endpoint, credentials):
             raise UsageError(f"cannot listen on {self.settings.endpoint}", hint="is another node running there?")
@@ -239,7 +243,13 @@ class App:
         """Follow every peer of the rosters, renew our certificate, apply retention."""
         tended = 0.0
         while True:
-            wanted = {node.node for node in self.trust.nodes() if node.node != self.settings.name} if self.trust.founded else set()
+            nodes = self.trust.nodes() if self.trust.founded else ()
+            wanted = {node.node for node in nodes} - {self.settings.name}
+            for peer, (_, task) in list(self._followers.items()):
+                if task.done():
+                    # It ends only by a mistake of ours; one peer's bytes must not end it for good.
+                    log.error("follower ended", peer=peer, error=repr(task.exception()))
+                    del self._followers[peer]
             for peer in wanted - self._followers.keys():
                 follower = Follower(self.node, peer, connect=self.connect, clock=self.clock)
                 self._followers[peer] = (follower, asyncio.create_task(follower.run()))
@@ -247,7 +257,10 @@ class App:
                 self._followers.pop(peer)[1].cancel()
             if time.monotonic() - tended > HOUSEKEEPING_S or not tended:
                 tended = time.monotonic()
-                await self._tend()
+                try:
+                    await self._tend()
+                except TocsinError as error:
+                    log.error("housekeeping failed", reason=error.reason, text=str(error))
             await asyncio.sleep(1)
 
     async def _tend(self) -> None:
@@ -264,4 +277,3 @@ class App:
                     log.info("pruned by rule", channel=rule.channel, envelopes=count)
         for party in self.trust.stale(self.clock()):
             log.warning("status is stale: revocations may be unknown", party=party)
-

@@ -7,20 +7,20 @@ The event loop checks envelopes and hands them to one writer thread, which commi
 import asyncio
 import threading
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 import structlog
+from google.protobuf.message import DecodeError
 
 from exchange import checkpoint, envelope
 from exchange.admission import Admission, check_stream
-from exchange.errors import IdentityError, LimitError, ProofError, StoreError
+from exchange.errors import IdentityError, LimitError, ProofError, StaleError, StoreError, StreamError
 from exchange.store.contract import NewEntry, RefusalRecord, Row, Store
 from exchange.v1 import envelope_pb2 as env
 from exchange.v1 import exchange_pb2 as pb
-from google.protobuf.message import DecodeError
 from keys import documents
 from keys.encoding import digest, parse_canonical
 from keys.errors import PeerError, TocsinError
@@ -35,6 +35,8 @@ CACHED_STREAMS: Final = 10_000
 READ_BYTES: Final = 1_000_000
 READ_ROWS: Final = 256
 HEARTBEAT_S: Final = 10.0
+WAITS: Final = (MissingDocumentError, StaleError)
+"""Refusals that a document to come can lift."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ class Node:
         self._writer = threading.Thread(target=self._write_forever, name="store-write", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._note = b""
-        self.failed: TocsinError | None = None
+        self._failed: StoreError | None = None
 
     # ---- life
 
@@ -155,19 +157,25 @@ class Node:
 
     # ---- taking
 
-    async def publish(self, data: bytes, *, by: str | None, now_ms: int) -> asyncio.Future[Receipt]:
-        """Check one envelope and queue it; the future resolves once it is durable.
+    async def publish(
+        self, data: bytes, *, by: str | None, now_ms: int, identity: bytes | None = None
+    ) -> tuple[bytes, asyncio.Future[Receipt]]:
+        """Check one envelope and queue it; returns its id and a future that resolves once it is durable.
 
         Args:
             data: Encoded Envelope.
             by: The calling desk, which must be the sender; None when a followed log brought it.
             now_ms: Milliseconds UTC.
+            identity: The id it must have, when a followed log claims one.
 
         Raises:
             PeerError: Names the rule; nothing is kept.
         """
         try:
-            return await self._publish(data, by, now_ms)
+            parsed = envelope.parse(data)
+            if identity not in (None, parsed.id):
+                raise ProofError("the leaf is not that envelope")
+            return parsed.id, await self._publish(parsed, by, now_ms)
         except TocsinError as error:
             self.counters.refuse(error.reason)
             raise
@@ -176,31 +184,36 @@ class Node:
         """Remember how far another log was followed, in the transaction after all entries queued before."""
         await self._enqueue(None, {origin: position})
 
-    async def _publish(self, data: bytes, by: str | None, now_ms: int) -> asyncio.Future[Receipt]:
-        if self.failed is not None:
-            raise self.failed
-        parsed = envelope.parse(data)
-        if (waiting := self._pending.get(parsed.id)) is not None:
-            return waiting
-        position = await self._read(self.store.position_of, parsed.id)
-        if position is not None:
-            self.counters.duplicates += 1
-            return await self._known(parsed.id, position)
-        if len(self._queue) >= MAX_WAITING:
+    async def _publish(self, parsed: envelope.Parsed, by: str | None, now_ms: int) -> asyncio.Future[Receipt]:
+        if (known := await self._known(parsed.id)) is not None:
+            return known
+        # A followed log is not turned away: its follower waits for each batch before it takes the next.
+        if by is not None and len(self._queue) >= MAX_WAITING:
             raise LimitError(f"{len(self._queue)} envelopes wait for the disk")
         answered = await self._answered(parsed) if parsed.outer.header else {}
-        admitted = self.admission.admit(parsed, now_ms=now_ms, answered=answered.get)
+        admitted = self.admission.admit(parsed, now_ms=now_ms, answered=answered.get, from_log=by is None)
         header = admitted.header
         if by is not None:
             if header.sender != by:
                 raise IdentityError(f"{by} publishes an envelope signed by another desk", caller=by)
-            check_stream(header, await self._head(header.stream))
+            head = await self._head(header.stream)
+        # While the disk was read the same envelope may have come on another stream of the same desk.
+        if parsed.id in self._pending:
+            return self._pending[parsed.id]
+        if by is not None:
+            try:
+                check_stream(header, head)
+            except StreamError:
+                if (known := await self._known(parsed.id)) is not None:
+                    return known
+                raise
+        # No waiting from here on: what was checked is what is queued.
         self._remember(header.stream, header.seq, parsed.id)
         return self._enqueue(
             NewEntry(
                 kind=pb.ENTRY_KIND_ENVELOPE,
                 id=parsed.id,
-                data=data,
+                data=parsed.data,
                 stream=header.stream,
                 seq=header.seq,
                 channel=header.channel,
@@ -211,7 +224,7 @@ class Node:
         )
 
     async def _answered(self, parsed: envelope.Parsed) -> dict[bytes, env.Header]:
-        """The header an answer names, read ahead of admission, which does no I/O. Unverified bytes only choose a row."""
+        """The header an answer names, read before admission, which does no I/O. Unverified bytes only choose a row."""
         hint = env.Header()
         try:
             hint.ParseFromString(parsed.outer.header)
@@ -237,10 +250,7 @@ class Node:
                 results.append((digest(data), error))
                 continue
             if taken.new:
-                receipts += [
-                    self._enqueue(_document_entry(document))
-                    for document in self._newly_held(taken.document)
-                ]
+                receipts += [self._enqueue(_document_entry(document)) for document in self._newly_held(taken.document)]
             results.append((taken.document.digest, None))
         if receipts:
             await asyncio.gather(*receipts)
@@ -259,9 +269,13 @@ class Node:
         done: asyncio.Future[Receipt] = self._loop.create_future()
         if entry is not None:
             self._pending[entry.id] = done
+        waiting = _Waiting(entry, done, cursors or {})
         with self._wake:
-            self._queue.append(_Waiting(entry, done, cursors or {}))
-            self._wake.notify()
+            if (error := self._failed) is None:
+                self._queue.append(waiting)
+                self._wake.notify()
+        if error is not None:
+            self._fail([waiting], error)
         return done
 
     async def _head(self, stream: bytes) -> tuple[int, bytes] | None:
@@ -279,8 +293,18 @@ class Node:
         while len(self._heads) > CACHED_STREAMS:
             self._heads.popitem(last=False)
 
-    async def _known(self, identity: bytes, position: int) -> asyncio.Future[Receipt]:
+    async def _known(self, identity: bytes) -> asyncio.Future[Receipt] | None:
+        """The receipt of an envelope that is queued or kept."""
         assert self._loop is not None  # noqa: S101 - start() sets it
+        if identity in self._pending:
+            return self._pending[identity]
+        position = await self._read(self.store.position_of, identity)
+        # Durable, but the checkpoint that covers it is not yet published: the writer is about to answer.
+        if identity in self._pending:
+            return self._pending[identity]
+        if position is None:
+            return None
+        self.counters.duplicates += 1
         note = self._note
         size = checkpoint.parse(note).size
         proof = tuple(await self._read(self.store.inclusion, position, size))
@@ -312,8 +336,14 @@ class Node:
             size = self.store.size()
             note = self._sign(size)
             receipts = [self._receipt(waiting.entry, positions, size, note) for waiting in group]
-        except StoreError as error:
-            self._loop.call_soon_threadsafe(self._fail, group, error)
+        except Exception as cause:
+            error = cause if isinstance(cause, StoreError) else StoreError(f"the writer failed: {cause}")
+            with self._wake:
+                # What waits was checked against what was just lost; nothing more is queued until that is forgotten.
+                self._failed = error
+                group += self._queue
+                self._queue.clear()
+            self._loop.call_soon_threadsafe(self._recover, group, error)
             return
         self._loop.call_soon_threadsafe(self._written, group, receipts, note)
 
@@ -339,6 +369,11 @@ class Node:
                 waiting.done.set_result(receipt)
         self._grown.set()
         self._grown = asyncio.Event()
+
+    def _recover(self, group: list[_Waiting], error: StoreError) -> None:
+        log.error("cannot write the log", text=str(error), entries=len(group))
+        self._fail(group, error)
+        self._failed = None
 
     def _fail(self, group: list[_Waiting], error: StoreError) -> None:
         # Nothing of the group was kept; forget what we believed of its streams, so that a resend is judged by the disk.
@@ -428,12 +463,13 @@ class Node:
 
     async def retry_parked(self, now_ms: int) -> None:
         """Try the parked entries again after a document came."""
-        for parked in await self._read(self.store.parked):
+        for parked in await self._read(lambda: list(self.store.parked())):
             try:
-                await (await self.publish(parked.data, by=None, now_ms=now_ms))
-            except MissingDocumentError:
+                _, receipt = await self.publish(parked.data, by=None, now_ms=now_ms, identity=parked.id)
+                await receipt
+            except WAITS:
                 continue
-            except TocsinError as error:
+            except PeerError as error:
                 log.warning("parked entry refused", origin=parked.origin, reason=error.reason)
             await self._read(self.store.unpark, parked.id)
 
@@ -452,7 +488,7 @@ class Node:
         self._grown.set()
 
     def readable_by(self, caller: str) -> frozenset[str]:
-        """The desks whose envelopes a caller may fetch: itself; for a node, the desks of missions it hosts or relays."""
+        """Desks whose envelopes a caller may fetch: itself; for a node, the desks of missions it hosts or relays."""
         if "/" in caller:
             return frozenset({caller})
         node = self.trust.node(caller)
@@ -464,12 +500,12 @@ class Node:
 
     async def subscribe(
         self, caller: str, *, position: int, channels: frozenset[str] | None, follow: bool
-    ) -> AsyncIterator[Batch]:
+    ) -> AsyncGenerator[Batch, None]:
         """Entries from a position on, each with its inclusion proof in the batch's checkpoint; then live.
 
         Ends at the newest entry unless `follow`. Sends an empty batch as a heartbeat when nothing happens.
         """
-        sent_size = 0
+        sent_size: int | None = None
         while not self._ending:
             grown = self._grown
             note = self._note
@@ -485,12 +521,12 @@ class Node:
             )
             rows = [row for row in rows if row.position < size]
             after = min(after, size)
-            if rows or after > position or not sent_size:
+            if rows or after > position or sent_size is None:
                 proofs = await self._read(
                     lambda known=rows, tree=size: [tuple(self.store.inclusion(row.position, tree)) for row in known]
                 )
                 consistency: tuple[bytes, ...] = ()
-                if 0 < sent_size < size:
+                if sent_size and sent_size < size:
                     consistency = tuple(await self._read(self.store.consistency, sent_size, size))
                 yield Batch(tuple(zip(rows, proofs, strict=True)), note, consistency, max(after, position))
                 sent_size, position = size, max(after, position)
@@ -523,4 +559,3 @@ def _document_entry(document: documents.Document) -> NewEntry:
         sender="",
         create_time_ms=0,
     )
-

@@ -6,7 +6,7 @@ them. An envelope that is refused is recorded and the cursor moves; nothing bloc
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import grpc
@@ -15,15 +15,15 @@ import structlog
 from exchange import checkpoint, wire
 from exchange.errors import ProofError
 from exchange.merkle import verify_consistency, verify_inclusion
-from exchange.node.core import HEARTBEAT_S, Node, Receipt
+from exchange.node.core import HEARTBEAT_S, WAITS, Node, Receipt
 from exchange.v1 import exchange_pb2 as pb
 from exchange.v1 import exchange_pb2_grpc as rpc
 from keys import documents
-from keys.errors import TocsinError
-from keys.trust import MissingDocumentError
+from keys.errors import PeerError, TocsinError
 
 BACKOFF_S: Final = (0.2, 60.0)
 COSIGN_EVERY_S: Final = 1.0
+CALL_S: Final = 10.0
 Connect = Callable[[str], grpc.aio.Channel]
 """Opens a mutual-TLS channel to a node by name."""
 
@@ -49,6 +49,8 @@ class Follower:
                 delay = BACKOFF_S[0]
             except grpc.aio.AioRpcError as failure:
                 self.state = f"down: {wire.error_from(failure)}"
+            except TimeoutError:
+                self.state = "down: no heartbeat"
             except TocsinError as error:
                 self.state = f"stopped: {error.reason}: {error}"
                 log.warning("following failed", peer=self.peer, reason=error.reason, text=str(error))
@@ -62,38 +64,51 @@ class Follower:
         self.position = await self._node.cursor(origin)
         stored = await self._node.stored_checkpoint(origin)
         self._head = checkpoint.parse(stored) if stored else None
-        if self._head is not None:
-            await self._catch_up(stub, origin)
         call = stub.Subscribe(pb.SubscribeRequest(position=self.position, follow=True))
-        cosigned = 0.0
+        cosigning = asyncio.create_task(self._cosign(stub, origin))
         try:
             while True:
                 response = await asyncio.wait_for(call.read(), 3 * HEARTBEAT_S)
-                if response is grpc.aio.EOF:
+                if response is grpc.aio.EOF:  # type: ignore[attr-defined]  # missing in the stubs
                     return
+                await self._take(stub, origin, response)
                 self.state = "following"
-                await self._take(origin, response)
-                now = asyncio.get_running_loop().time()
-                if now - cosigned >= COSIGN_EVERY_S and response.checkpoint:
-                    cosigned = now
-                    await stub.AddCosignature(
-                        pb.AddCosignatureRequest(checkpoint=self._node.cosign(response.checkpoint)), timeout=10
-                    )
         finally:
+            cosigning.cancel()
             call.cancel()
 
-    async def _catch_up(self, stub: rpc.ExchangeStub, origin: str) -> None:
+    async def _cosign(self, stub: rpc.ExchangeStub, origin: str) -> None:
+        """Sign the newest head we verified and persisted, at most once a second."""
+        signed = 0
+        while True:
+            await asyncio.sleep(COSIGN_EVERY_S)
+            if self._head is None or self._head.size == signed:
+                continue
+            note = await self._node.stored_checkpoint(origin)
+            try:
+                request = pb.AddCosignatureRequest(checkpoint=self._node.cosign(note))
+                await stub.AddCosignature(request, timeout=CALL_S)
+                signed = checkpoint.parse(note).size
+            except (grpc.aio.AioRpcError, TocsinError) as error:
+                # A peer that wants no cosignature loses only its own evidence.
+                log.warning("cosignature not taken", peer=self.peer, text=str(error))
+
+    async def _extend(self, stub: rpc.ExchangeStub, head: checkpoint.Checkpoint, proof: Sequence[bytes]) -> None:
         """The peer's log must extend what we saw of it before: a rolled-back or forked log is caught here."""
-        assert self._head is not None  # noqa: S101 - the caller checked
-        answer = await stub.GetCheckpoint(pb.GetCheckpointRequest(), timeout=10)
-        fresh = self._verify_note(answer.checkpoint, origin)
-        if fresh.size < self._head.size:
-            raise ProofError(f"the log of {self.peer} shrank from {self._head.size} to {fresh.size}: fork or restore")
-        if fresh.size > self._head.size > 0:
-            proof = await stub.GetProof(pb.GetProofRequest(size=fresh.size, from_size=self._head.size), timeout=10)
-            verify_consistency(self._head.size, fresh.size, self._head.root, fresh.root, list(proof.consistency))
-        elif fresh.size == self._head.size and fresh.root != self._head.root:
-            raise ProofError(f"the log of {self.peer} has two roots at size {fresh.size}: fork")
+        held = self._head
+        if held is None or not held.size:
+            return
+        if head.size < held.size:
+            raise ProofError(f"the log of {self.peer} shrank from {held.size} to {head.size}: fork or restore")
+        if head.size == held.size:
+            if head.root != held.root:
+                raise ProofError(f"the log of {self.peer} has two roots at size {head.size}: fork")
+            return
+        if not proof:
+            # The first batch of a call: the peer does not know what we saw before.
+            request = pb.GetProofRequest(size=head.size, from_size=held.size)
+            proof = list((await stub.GetProof(request, timeout=CALL_S)).consistency)
+        verify_consistency(held.size, head.size, held.root, head.root, proof)
 
     def _verify_note(self, note: bytes, origin: str) -> checkpoint.Checkpoint:
         entry = self._node.trust.node(self.peer)
@@ -104,10 +119,11 @@ class Follower:
             raise ProofError(f"{self.peer} signed a checkpoint of another log")
         return verified
 
-    async def _take(self, origin: str, response: pb.SubscribeResponse) -> None:
+    async def _take(self, stub: rpc.ExchangeStub, origin: str, response: pb.SubscribeResponse) -> None:
         head = self._verify_note(response.checkpoint, origin)
-        if response.consistency and self._head is not None:
-            verify_consistency(self._head.size, head.size, self._head.root, head.root, list(response.consistency))
+        await self._extend(stub, head, list(response.consistency))
+        if not self.position <= response.next_position <= head.size:
+            raise ProofError(f"{self.peer} counts beyond its own checkpoint, or backwards")
         taken = []
         for entry in response.entries:
             verify_inclusion(entry.leaf, entry.position, head.size, list(entry.proof), head.root)
@@ -116,17 +132,21 @@ class Follower:
                     await self._document(entry)
                 elif entry.kind == pb.ENTRY_KIND_ENVELOPE and not entry.pruned:
                     taken.append(await self._envelope(entry))
-            except MissingDocumentError as error:
+            except WAITS as error:
                 await self._node.park(entry, origin, error)
-            except TocsinError as error:
+            except PeerError as error:
+                # Only what the peer got wrong; a failure of our own disk must not move the cursor.
                 await self._node.record_refusal(entry, origin, error)
-                log.warning("entry refused", peer=self.peer, position=entry.position, reason=error.reason, text=str(error))
+                log.warning(
+                    "entry refused", peer=self.peer, position=entry.position, reason=error.reason, text=str(error)
+                )
         await asyncio.gather(*taken)
-        if response.entries or response.next_position != self.position:
+        if response.next_position != self.position:
             await self._node.move_cursor(origin, response.next_position)
-            await self._node.remember_checkpoint(origin, response.checkpoint)
             self.position = response.next_position
-        self._head = head
+        if self._head is None or head.size > self._head.size:
+            await self._node.remember_checkpoint(origin, response.checkpoint)
+            self._head = head
 
     async def _document(self, entry: pb.Entry) -> None:
         document = documents.decode(entry.data)
@@ -138,4 +158,5 @@ class Follower:
         await self._node.retry_parked(self._clock())
 
     async def _envelope(self, entry: pb.Entry) -> asyncio.Future[Receipt]:
-        return await self._node.publish(entry.data, by=None, now_ms=self._clock())
+        _, receipt = await self._node.publish(entry.data, by=None, now_ms=self._clock(), identity=entry.leaf)
+        return receipt

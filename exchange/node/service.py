@@ -4,10 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Final
 
-import grpc
 import structlog
 
-from exchange import tls, wire
+from exchange import envelope, tls, wire
 from exchange.errors import IdentityError, LimitError
 from exchange.node.core import Node, Receipt
 from exchange.v1 import exchange_pb2 as pb
@@ -18,12 +17,16 @@ from keys.errors import SignatureError, TocsinError
 
 MAX_PUBLISH_BYTES: Final = 1_100_000
 MAX_IN_FLIGHT: Final = 64
+MAX_ENVELOPES: Final = 256
+MAX_POSITION: Final = 2**62
 DOCUMENTS_PER_PAGE: Final = 64
 DOCUMENT_PAGE_BYTES: Final = 2_000_000
 MAX_DOCUMENTS: Final = 256
 CACHED_CALLERS: Final = 4096
 
 log = structlog.get_logger("tocsin.node")
+Outcome = tuple[bytes, asyncio.Future[Receipt] | TocsinError]
+"""An envelope's id, and its receipt to come or its refusal."""
 
 
 class Callers:
@@ -33,7 +36,7 @@ class Callers:
         self._node, self._clock = node, clock
         self._known: dict[tuple[bytes, int, int], str] = {}
 
-    def caller_of(self, context: grpc.aio.ServicerContext) -> str:
+    def caller_of(self, context: wire.Context) -> str:
         """The desk or node that calls.
 
         Raises:
@@ -57,7 +60,7 @@ class ExchangeService(rpc.ExchangeServicer):
         self._node, self._clock = node, clock
         self._callers = Callers(node, clock)
 
-    async def _caller(self, context: grpc.aio.ServicerContext) -> str:
+    async def _caller(self, context: wire.Context) -> str:
         try:
             return self._callers.caller_of(context)
         except TocsinError as error:
@@ -66,48 +69,59 @@ class ExchangeService(rpc.ExchangeServicer):
             await wire.abort(context, error)
 
     async def Publish(  # noqa: N802 - the name is the protocol's
-        self, requests: AsyncIterator[pb.PublishRequest], context: grpc.aio.ServicerContext
+        self, requests: AsyncIterator[pb.PublishRequest], context: wire.Context
     ) -> AsyncIterator[pb.PublishResponse]:
         """Envelopes in, receipts out, in order; reading runs ahead of the disk by at most MAX_IN_FLIGHT messages."""
         caller = await self._caller(context)
-        waiting: asyncio.Queue[list[asyncio.Future[Receipt] | tuple[bytes, TocsinError]] | None] = asyncio.Queue(MAX_IN_FLIGHT)
+        waiting: asyncio.Queue[list[Outcome] | None] = asyncio.Queue(MAX_IN_FLIGHT)
 
         async def take() -> None:
             try:
                 async for request in requests:
-                    await waiting.put([await self._publish(data, caller) for data in request.envelopes])
-            finally:
+                    await waiting.put(await self._publish_request(request, caller))
+            except Exception:
+                # Not when cancelled: nobody reads the queue then, and it may be full.
                 await waiting.put(None)
+                raise
+            await waiting.put(None)
 
         taking = asyncio.create_task(take())
         try:
             while (outcomes := await waiting.get()) is not None:
                 yield await self._publish_response(outcomes)
             await taking
+        except LimitError as error:
+            await wire.abort(context, error)
         finally:
             taking.cancel()
 
-    async def _publish(self, data: bytes, caller: str) -> asyncio.Future[Receipt] | tuple[bytes, TocsinError]:
+    async def _publish_request(self, request: pb.PublishRequest, caller: str) -> list[Outcome]:
+        if len(request.envelopes) > MAX_ENVELOPES:
+            raise LimitError(f"{len(request.envelopes)} envelopes in one message; at most {MAX_ENVELOPES}")
+        if sum(len(data) for data in request.envelopes) > MAX_PUBLISH_BYTES:
+            error = LimitError(
+                f"at most {MAX_PUBLISH_BYTES} bytes of envelopes in one message", hint="send fewer at once"
+            )
+            return [(digest(data), error) for data in request.envelopes]
+        return [await self._publish(data, caller) for data in request.envelopes]
+
+    async def _publish(self, data: bytes, caller: str) -> Outcome:
         try:
             return await self._node.publish(data, by=caller, now_ms=self._clock())
         except TocsinError as error:
             log.info("envelope refused", caller=caller, reason=error.reason, text=str(error))
-            return digest(data), error
+            return _identity(data), error
 
-    async def _publish_response(
-        self, outcomes: list[asyncio.Future[Receipt] | tuple[bytes, TocsinError]]
-    ) -> pb.PublishResponse:
+    async def _publish_response(self, outcomes: list[Outcome]) -> pb.PublishResponse:
         response = pb.PublishResponse()
-        for outcome in outcomes:
-            if isinstance(outcome, tuple):
-                identity, error = outcome
-                response.results.add(id=identity, rule=error.reason, text=f"{error}; {error.hint}")
-                continue
+        for identity, outcome in outcomes:
             try:
+                if isinstance(outcome, TocsinError):
+                    raise outcome
                 # Shielded: a caller that goes away must not cancel a commit others share.
                 receipt = await asyncio.shield(outcome)
             except TocsinError as error:
-                response.results.add(rule=error.reason, text=f"{error}; {error.hint}")
+                response.results.add(id=identity, rule=error.reason, text=f"{error}; {error.hint}")
                 continue
             response.results.add(id=receipt.id, position=receipt.position, proof=receipt.proof)
             response.checkpoint = receipt.checkpoint
@@ -117,7 +131,7 @@ class ExchangeService(rpc.ExchangeServicer):
 
     async def _align(self, response: pb.PublishResponse) -> None:
         taken = [result for result in response.results if not result.rule]
-        if len(taken) < 2:  # noqa: PLR2004 - one receipt always matches its own checkpoint
+        if len(taken) < 2:
             return
         proofs, note = await self._node.prove([result.position for result in taken])
         response.checkpoint = note
@@ -126,13 +140,13 @@ class ExchangeService(rpc.ExchangeServicer):
             result.proof.extend(proof)
 
     async def Subscribe(  # noqa: N802
-        self, request: pb.SubscribeRequest, context: grpc.aio.ServicerContext
+        self, request: pb.SubscribeRequest, context: wire.Context
     ) -> AsyncIterator[pb.SubscribeResponse]:
         """Log entries the caller may read."""
         caller = await self._caller(context)
         channels = frozenset(request.channels) or None
         async for batch in self._node.subscribe(
-            caller, position=request.position, channels=channels, follow=request.follow
+            caller, position=min(request.position, MAX_POSITION), channels=channels, follow=request.follow
         ):
             # A live connection outlives its removal from the roster: ask again before each batch.
             await self._caller(context)
@@ -146,7 +160,7 @@ class ExchangeService(rpc.ExchangeServicer):
             yield response
 
     async def GetDocuments(  # noqa: N802
-        self, request: pb.GetDocumentsRequest, context: grpc.aio.ServicerContext
+        self, request: pb.GetDocumentsRequest, context: wire.Context
     ) -> pb.GetDocumentsResponse:
         """Documents, in an order in which they can be taken."""
         await self._caller(context)
@@ -167,7 +181,7 @@ class ExchangeService(rpc.ExchangeServicer):
         return response
 
     async def PutDocuments(  # noqa: N802
-        self, request: pb.PutDocumentsRequest, context: grpc.aio.ServicerContext
+        self, request: pb.PutDocumentsRequest, context: wire.Context
     ) -> pb.PutDocumentsResponse:
         """Documents from a member; only what extends a chain is kept."""
         await self._caller(context)
@@ -179,14 +193,14 @@ class ExchangeService(rpc.ExchangeServicer):
         return response
 
     async def GetCheckpoint(  # noqa: N802
-        self, request: pb.GetCheckpointRequest, context: grpc.aio.ServicerContext
+        self, request: pb.GetCheckpointRequest, context: wire.Context
     ) -> pb.GetCheckpointResponse:
         """The newest checkpoint of a log."""
         await self._caller(context)
         return pb.GetCheckpointResponse(checkpoint=await self._node.stored_checkpoint(request.origin[:256]))
 
     async def GetProof(  # noqa: N802
-        self, request: pb.GetProofRequest, context: grpc.aio.ServicerContext
+        self, request: pb.GetProofRequest, context: wire.Context
     ) -> pb.GetProofResponse:
         """Proofs of this log."""
         await self._caller(context)
@@ -196,7 +210,7 @@ class ExchangeService(rpc.ExchangeServicer):
             await wire.abort(context, error)
 
     async def AddCosignature(  # noqa: N802
-        self, request: pb.AddCosignatureRequest, context: grpc.aio.ServicerContext
+        self, request: pb.AddCosignatureRequest, context: wire.Context
     ) -> pb.AddCosignatureResponse:
         """Another node's signature under one of our checkpoints."""
         caller = await self._caller(context)
@@ -207,13 +221,22 @@ class ExchangeService(rpc.ExchangeServicer):
         return pb.AddCosignatureResponse()
 
 
+def _identity(data: bytes) -> bytes:
+    try:
+        return envelope.parse(data).id
+    except TocsinError:
+        return digest(data)
+
+
 class EnrolService(rpc.ExchangeServicer):
     """The listener that asks for no client certificate: an expired certificate is no dead end."""
 
-    def __init__(self, node: Node, issue: Callable[[str, bytes], tuple[bytes, bytes]], clock: Callable[[], int]) -> None:
+    def __init__(
+        self, node: Node, issue: Callable[[str, bytes], tuple[bytes, bytes]], clock: Callable[[], int]
+    ) -> None:
         self._node, self._issue, self._clock = node, issue, clock
 
-    async def Enrol(self, request: pb.EnrolRequest, context: grpc.aio.ServicerContext) -> pb.EnrolResponse:  # noqa: N802
+    async def Enrol(self, request: pb.EnrolRequest, context: wire.Context) -> pb.EnrolResponse:  # noqa: N802
         """A certificate for a desk that proves one of its rostered keys."""
         try:
             certificate, ca = self._enrol(request)
@@ -227,7 +250,7 @@ class EnrolService(rpc.ExchangeServicer):
     def _enrol(self, request: pb.EnrolRequest) -> tuple[bytes, bytes]:
         trust, now_ms = self._node.trust, self._clock()
         skew_ms = trust.agreement(now_ms).body.skew_ms
-        if abs(request.time_ms - now_ms) > skew_ms or len(request.csr) > 8192:  # noqa: PLR2004 - a P-256 CSR is 300 bytes
+        if abs(request.time_ms - now_ms) > skew_ms or len(request.csr) > 8192:
             raise IdentityError("the request is out of date or too large")
         if request.desk not in trust.hosted(self._node.name):
             raise IdentityError("the desk is not hosted here")
@@ -242,5 +265,3 @@ class EnrolService(rpc.ExchangeServicer):
                 continue
             return self._issue(request.desk, request.csr)
         raise SignatureError("the request is signed by no current key of the desk")
-
-

@@ -1,0 +1,362 @@
+"""Two real nodes on loopback: taking, following, reading, refusing, dying and coming back."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from exchange import checkpoint, tls, wire
+from exchange.admission import Admitted
+from exchange.envelope import Parsed, check
+from exchange.merkle import verify_inclusion
+from exchange.node.app import App
+from exchange.v1 import exchange_pb2 as pb
+from keys import suite
+from keys.encoding import digest
+from keys.v1 import documents_pb2 as docs
+from tests.mail import altered, send
+from tests.node.cluster import NODES, Cluster, Identity, eventually, found, now_ms, publish, read
+from tests.world import draft, items
+
+KR, NL = NODES
+SENDER, READER, COMPANY = "kr.the-hague/economic", "nl.bz/supply", "nl.asml-like/supply"
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Cluster:
+    return found(tmp_path)
+
+
+@dataclass
+class Running:
+    cluster: Cluster
+    kr: App
+    nl: App
+
+
+@pytest.fixture
+async def running(cluster: Cluster) -> AsyncIterator[Running]:
+    async with AsyncExitStack() as stack:
+        kr = await stack.enter_async_context(cluster.app(KR).serving())
+        nl = await stack.enter_async_context(cluster.app(NL).serving())
+        yield Running(cluster, kr, nl)
+
+
+def held(app: App, parsed: Parsed) -> bool:
+    return app.node.store.position_of(parsed.id) is not None
+
+
+async def refused(cluster: Cluster, identity: Identity, node: str) -> grpc.aio.AioRpcError:
+    async with cluster.connect(identity, node) as stub:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.GetCheckpoint(pb.GetCheckpointRequest(), timeout=5)
+    return caught.value
+
+
+async def test_report_reaches_the_other_country_and_only_its_readers(running: Running) -> None:
+    cluster, trust = running.cluster, running.cluster.trust
+    amber = cluster.seal(trust, SENDER, content=items(3))
+    green = cluster.seal(trust, SENDER, marking=docs.MARKING_GREEN)
+    async with cluster.connect(await cluster.enrol(SENDER)) as stub:
+        [response] = await publish(stub, [amber.data, green.data])
+    head = cluster.verify(KR, response.checkpoint)
+    for result, sealed in zip(response.results, (amber, green), strict=True):
+        assert (result.id, result.rule) == (sealed.id, "")
+        verify_inclusion(sealed.id, result.position, head.size, list(result.proof), head.root)
+    async with cluster.connect(await cluster.enrol(READER)) as stub:
+        entries = await read(stub, until=2)
+        assert [entry.leaf for entry in entries] == [amber.id, green.id]
+        assert cluster.open(READER, entries[0].data) == tuple(items(3))
+    async with cluster.connect(await cluster.enrol(COMPANY)) as stub:
+        assert [entry.leaf for entry in await read(stub)] == [green.id]
+
+
+async def test_follower_cosigns_and_the_origin_keeps_it(running: Running) -> None:
+    cluster = running.cluster
+    sealed = cluster.seal(cluster.trust, SENDER)
+    async with cluster.connect(await cluster.enrol(SENDER)) as stub:
+        [response] = await publish(stub, [sealed.data])
+    size = checkpoint.parse(response.checkpoint).size
+    note = b""
+
+    def cosigned() -> bool:
+        nonlocal note
+        note = running.kr.node.store.note(f"tocsin/{KR}/1+{NL}") or b""
+        return bool(note) and checkpoint.parse(note).size >= size
+
+    await eventually(cosigned)
+    key = cluster.entries[NL].log_key
+    checkpoint.verify_cosignature(note, key.suite, key.key, name=NL)
+    assert running.nl.node.store.cursor(f"tocsin/{KR}/1") >= size
+
+
+async def test_duplicate_keeps_its_position_also_after_restart(cluster: Cluster) -> None:
+    sealed = cluster.seal(cluster.trust, SENDER)
+    async with cluster.app(KR).serving():
+        identity = await cluster.enrol(SENDER)
+        async with cluster.connect(identity) as stub:
+            [first] = await publish(stub, [sealed.data])
+            again = await publish(stub, [sealed.data], [sealed.data, sealed.data])
+    async with cluster.app(KR).serving() as kr, cluster.connect(identity) as stub:
+        again += await publish(stub, [sealed.data])
+        size = kr.node.store.size()
+    assert [r.rule for m in again for r in m.results] == [""] * 4
+    assert {r.position for m in again for r in m.results} == {first.results[0].position}
+    assert size == len(cluster.world.documents) + 1
+
+
+async def test_same_envelope_on_two_streams_at_once(cluster: Cluster) -> None:
+    sealed = [cluster.seal(cluster.trust, SENDER).data for _ in range(8)]
+    async with cluster.app(KR).serving():
+        identity = await cluster.enrol(SENDER)
+        async with cluster.connect(identity) as one, cluster.connect(identity) as two:
+            both = await asyncio.gather(*(publish(stub, *([data] for data in sealed)) for stub in (one, two)))
+    positions = [[result.position for message in answers for result in message.results] for answers in both]
+    assert positions[0] == positions[1]
+    assert not any(result.rule for answers in both for message in answers for result in message.results)
+
+
+async def test_foreign_ca_cannot_vouch(running: Running) -> None:
+    cluster = running.cluster
+    own = await cluster.enrol(READER)
+    # The Korean node's own CA issues for a desk and for the node of the Netherlands.
+    key = tls.new_key()
+    for claimed in (READER, NL):
+        forged = tls.issue(running.kr._ca, running.kr._ca_key, claimed, key.public_key(), now_ms=now_ms())
+        for node in NODES:
+            failure = wire.error_from(await refused(cluster, Identity(key, forged, claimed), node))
+            assert isinstance(failure, wire.RemoteError)
+            assert failure.rule == "CALLER"
+    # A CA that bears the pinned one's name but is in no roster does not pass the handshake.
+    ca_key = tls.new_key()
+    ca = tls.make_ca(NL, ca_key, now_ms=now_ms())
+    forged = tls.issue(ca, ca_key, READER, key.public_key(), now_ms=now_ms())
+    assert (await refused(cluster, Identity(key, forged, READER), NL)).code() is grpc.StatusCode.UNAVAILABLE
+    async with cluster.connect(own) as stub:
+        assert (await stub.GetCheckpoint(pb.GetCheckpointRequest(), timeout=5)).checkpoint
+
+
+def test_ca_under_another_name_is_not_put_beside_the_honest_ones(cluster: Cluster) -> None:
+    trust = cluster.trust
+    copied = tls.make_ca(NL, tls.new_key(), now_ms=now_ms())
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    kr, nl = trust.node(KR), trust.node(NL)
+    assert kr is not None
+    assert nl is not None
+    kr.tls_ca = copied.public_bytes(Encoding.DER)
+    assert tls.trusted_cas(trust) == tls.der_to_pem(nl.tls_ca)
+    kr.tls_ca = b"no certificate"
+    assert tls.trusted_cas(trust) == tls.der_to_pem(nl.tls_ca)
+
+
+async def test_enrolment_by_another_key_is_refused(running: Running) -> None:
+    cluster = running.cluster
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await cluster.enrol(READER, key=cluster.world.desks[SENDER])
+    assert wire.error_from(caught.value).status == "INVALID_ARGUMENT" or caught.value.code().name == "PERMISSION_DENIED"
+    with pytest.raises(grpc.aio.AioRpcError):
+        await cluster.enrol(READER, node=KR)
+
+
+async def test_poison_in_the_middle_stops_nothing(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster, trust = running.cluster, running.cluster.trust
+    sealed = [cluster.seal(trust, SENDER) for _ in range(5)]
+    # Left out a reader of the agreed audience: an honest node refuses that, the origin below does not.
+    wrong = draft(trust, create_ms=now_ms(), seq=6, prev=cluster.seqs[(SENDER, b"s" * 16)], audience=(READER,))
+    poison = send(trust, wrong, at=cluster.world)
+    cluster.seqs[(SENDER, b"s" * 16)] = (6, poison.id)
+    sealed += [cluster.seal(trust, SENDER) for _ in range(5)]
+    honest = running.kr.node.admission.admit
+    rule = trust.agreement(now_ms()).channels["minerals"]
+
+    def admit(parsed: Parsed, **known: Any) -> Admitted:
+        if parsed.id != poison.id:
+            return honest(parsed, **known)
+        return Admitted(check(parsed, cluster.world.desks[SENDER].public), rule)
+
+    monkeypatch.setattr(running.kr.node.admission, "admit", admit)
+    order = [*sealed[:5], poison, *sealed[5:]]
+    async with cluster.connect(await cluster.enrol(SENDER)) as stub:
+        answers = await publish(stub, *([each.data] for each in order))
+    assert not any(answer.results[0].rule for answer in answers)
+    await eventually(lambda: all(held(running.nl, each) for each in sealed))
+    assert not held(running.nl, poison)
+    [refusal] = running.nl.node.store.refusals()
+    assert (refusal.id, refusal.rule, refusal.origin) == (poison.id, "POLICY_AUDIENCE", f"tocsin/{KR}/1")
+    assert refusal.position == answers[5].results[0].position
+
+
+async def test_bad_envelopes_are_answered_and_the_stream_goes_on(running: Running) -> None:
+    cluster, trust = running.cluster, running.cluster.trust
+    good = cluster.seal(trust, SENDER)
+    expired = send(trust, draft(trust, create_ms=now_ms() - 7_200_000, seq=2, prev=(1, good.id)), at=cluster.world)
+    stranger = send(
+        trust,
+        draft(trust, create_ms=now_ms(), seq=2, prev=(1, good.id)),
+        key=suite.SigningKey.generate(suite.DESK_SUITE),
+        at=cluster.world,
+    )
+    garbled = bytearray(good.data)
+    garbled[-100] ^= 1
+    other = cluster.seal(trust, "kr.motie/supply")
+    bad = {
+        bytes(1_000_001): "ENVELOPE_SHAPE",
+        bytes(1_200_000): "LIMIT",
+        good.data[:-1]: "ENVELOPE_SHAPE",
+        b"": "SUITE_UNKNOWN",
+        expired.data: "ENVELOPE_TIME",
+        stranger.data: "SENDER_UNKNOWN",
+        other.data: "CALLER",
+        altered(good, lambda outer: setattr(outer, "items_root", bytes(32))): "SIGNATURE_BAD",
+    }
+    last = cluster.seal(trust, SENDER)
+    async with cluster.connect(await cluster.enrol(SENDER)) as stub:
+        answers = await publish(stub, [good.data], *([data] for data in bad), [bytes(garbled)], [last.data])
+    results = [answer.results[0] for answer in answers]
+    assert [result.rule for result in results[1:-2]] == list(bad.values())
+    assert results[-2].rule
+    assert (results[0].rule, results[-1].rule) == ("", "")
+    assert results[3].id == digest(good.data[:-1])
+    assert results[5].id == expired.id
+    assert running.kr.node.store.size() == len(cluster.world.documents) + 2
+
+
+async def test_gap_and_fork_in_a_stream_are_refused(running: Running) -> None:
+    cluster, trust = running.cluster, running.cluster.trust
+    one = cluster.seal(trust, SENDER)
+    fork = send(trust, draft(trust, create_ms=now_ms(), seq=1), at=cluster.world)
+    gap = send(trust, draft(trust, create_ms=now_ms(), seq=9, prev=(8, b"x" * 32)), at=cluster.world)
+    async with cluster.connect(await cluster.enrol(SENDER)) as stub:
+        [answer] = await publish(stub, [one.data, fork.data, gap.data])
+    assert [result.rule for result in answer.results] == ["", "STREAM_FORK", "STREAM_ORDER"]
+
+
+async def test_too_many_envelopes_in_a_message_end_the_call(running: Running) -> None:
+    async with running.cluster.connect(await running.cluster.enrol(SENDER)) as stub:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await publish(stub, [b""] * 1000)
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_documents_put_at_one_node_reach_the_other(running: Running) -> None:
+    from keys import founding
+    from keys.trust import week_of
+
+    cluster = running.cluster
+    week = week_of(now_ms()) + 2
+    card = founding.key_card(
+        SENDER, cluster.world.desks[SENDER], suite.CardKey.generate(), lineage=cluster.world.lineage, week=week
+    )
+    async with cluster.connect(await cluster.enrol(SENDER)) as stub:
+        answer = await stub.PutDocuments(pb.PutDocumentsRequest(documents=[card.encode(), b"junk"]), timeout=10)
+        assert [bool(result.rule) for result in answer.results] == [False, True]
+        page = await stub.GetDocuments(pb.GetDocumentsRequest(page_size=5), timeout=10)
+        assert len(page.documents) == 5
+        assert page.next_page_token == "5"
+    await eventually(lambda: running.nl.trust.holds(card.digest))
+    await eventually(lambda: running.nl.node.store.position_of(card.digest) is not None)
+
+
+async def test_killed_in_the_middle_of_publishing_nothing_is_lost_or_repeated(cluster: Cluster) -> None:
+    sealed = [cluster.seal(cluster.trust, SENDER) for _ in range(60)]
+    process = cluster.start(KR)
+    receipts: dict[bytes, int] = {}
+    try:
+        identity = await cluster.enrol(SENDER)
+        with pytest.raises(grpc.aio.AioRpcError):
+            async with cluster.connect(identity) as stub:
+                call = stub.Publish()
+                sending = asyncio.create_task(_send_slowly(call, sealed))
+                try:
+                    async for answer in call:
+                        for result in answer.results:
+                            assert not result.rule
+                            receipts[result.id] = result.position
+                        if len(receipts) == 20:
+                            process.kill()
+                finally:
+                    sending.cancel()
+                    await asyncio.gather(sending, return_exceptions=True)
+        assert process.wait(10) == -signal.SIGKILL
+        process = cluster.start(KR)
+        async with cluster.connect(identity) as stub:
+            answers = await publish(stub, *([each.data] for each in sealed))
+            positions = {result.id: result.position for answer in answers for result in answer.results}
+            entries = await read(stub)
+        assert not any(result.rule for answer in answers for result in answer.results)
+        assert receipts.items() <= positions.items()
+        assert [entry.leaf for entry in entries] == [each.id for each in sealed]
+    finally:
+        process.terminate()
+        assert process.wait(15) == 0
+
+
+async def _send_slowly(call: Any, sealed: list[Parsed]) -> None:
+    for each in sealed:
+        await call.write(pb.PublishRequest(envelopes=[each.data]))
+        await asyncio.sleep(0.005)
+    await call.done_writing()
+
+
+async def test_stops_in_order_with_live_readers(cluster: Cluster) -> None:
+    sealed = cluster.seal(cluster.trust, SENDER)
+    process = cluster.start(KR)
+    identity = await cluster.enrol(SENDER)
+    async with cluster.connect(identity) as stub:
+        call = stub.Subscribe(pb.SubscribeRequest(follow=True))
+        assert (await call.read()).entries
+        await publish(stub, [sealed.data])
+        process.terminate()
+        rest = [response async for response in call]
+    assert await asyncio.to_thread(process.wait, 10) == 0
+    assert await call.code() is grpc.StatusCode.OK
+    assert [entry.leaf for response in rest for entry in response.entries] == [sealed.id]
+
+
+async def test_follower_catches_up_after_it_was_away(cluster: Cluster) -> None:
+    trust = cluster.trust
+    async with cluster.app(KR).serving():
+        identity = await cluster.enrol(SENDER)
+        early, late = ([cluster.seal(trust, SENDER) for _ in range(4)] for _ in range(2))
+        async with cluster.connect(identity) as stub:
+            async with cluster.app(NL).serving() as nl:
+                await publish(stub, [each.data for each in early])
+                await eventually(lambda: all(held(nl, each) for each in early))
+            await publish(stub, [each.data for each in late])
+            async with cluster.app(NL).serving() as nl:
+                await eventually(lambda: all(held(nl, each) for each in late))
+                assert nl.node.store.refusals() == []
+
+
+async def test_rolled_back_log_is_noticed(cluster: Cluster) -> None:
+    trust, log = cluster.trust, cluster.directory(KR) / "log.db"
+    sealed = [cluster.seal(trust, SENDER) for _ in range(3)]
+    async with cluster.app(KR).serving():
+        identity = await cluster.enrol(SENDER)
+    before = {path.name: path.read_bytes() for path in log.parent.glob("log.db*")}
+    async with cluster.app(KR).serving() as kr, cluster.app(NL).serving() as nl, cluster.connect(identity) as stub:
+        await publish(stub, [each.data for each in sealed])
+        await eventually(lambda: nl.node.store.cursor(kr.node.origin) == kr.node.store.size())
+    for path in log.parent.glob("log.db*"):
+        path.unlink()
+    for name, data in before.items():
+        (log.parent / name).write_bytes(data)
+    async with cluster.app(KR).serving(), cluster.app(NL).serving() as nl:
+        await eventually(lambda: nl._followers and "PROOF_BAD" in nl._followers[KR][0].state)
+
+
+async def test_a_second_node_on_the_same_port_does_not_start(cluster: Cluster) -> None:
+    settings = cluster.app(KR).settings
+    taken = cluster.app(NL)
+    taken.settings = taken.settings.model_copy(update={"endpoint": settings.endpoint})
+    async with cluster.app(KR).serving():
+        with pytest.raises(Exception, match=r"listen|bind"):
+            async with taken.serving():
+                pass
