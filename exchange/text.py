@@ -60,7 +60,7 @@ def clean(text: str, *, max_chars: int, lines: bool = False) -> str:
         max_chars: Longest result in characters; a longer one is cut and ends with an ellipsis.
         lines: Keep line breaks, as line feeds, at most one empty line in a row; otherwise they become spaces.
 
-    Source: docs/PROTOCOL.md section 6.
+    Source: docs/PROTOCOL.md section 10.
     """
     # isprintable() and isascii() are one pass in C each; most codes and names are done here.
     if len(text) <= max_chars and text.isascii() and text.isprintable() and text.strip() == text and "  " not in text:

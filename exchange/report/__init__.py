@@ -1,4 +1,4 @@
-"""Reports: what is said about supply; made, checked, cleaned, read from files (docs/PROTOCOL.md section 6).
+"""Reports: what is said about supply; made, checked, cleaned, read from files (docs/PROTOCOL.md section 10).
 
 `problems` and `validate` are in rules, `clean_report` in cleaning, `to_dict` and `from_dict` in shape, files: readers.
 """

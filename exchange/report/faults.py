@@ -16,7 +16,7 @@ class Problem(NamedTuple):
 
 
 class ReportError(PeerError):
-    """A report breaks the rules of docs/PROTOCOL.md section 6; `field` is the first field, `problems` are all."""
+    """A report breaks the rules of docs/PROTOCOL.md section 10; `field` is the first field, `problems` are all."""
 
     reason = "REPORT_BAD"
     hint = "mend the fields named; clean_report() removes characters that are not allowed"

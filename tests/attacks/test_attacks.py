@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from exchange import envelope, errors, policy
 from exchange.admission import Admission, check_stream
 from exchange.envelope import Checked, Parsed
+from exchange.merkle import root_of
 from exchange.v1 import envelope_pb2 as env
 from keys import documents, founding, suite
 from keys import trust as trust_module
@@ -656,6 +657,52 @@ def test_32_nobody_is_shut_out_by_a_card(trust: Trust, monkeypatch: Patch, attac
     assert mail.admit(trust, parsed, now_ms=now)
 
 
+# ---- 33 a roster edit kills mail in the bag
+
+
+def test_33_a_roster_edit_does_not_refuse_mail_under_way(trust: Trust, monkeypatch: Patch) -> None:
+    header = draft(trust)
+    header.expire_time_ms = NOON + 14 * DAY
+    parsed = mail.send(trust, header)
+    before = world().rosters["nl"]
+    for step in (1, 2, 3):
+        before = chains.next_roster(world(), "nl", after=before, now_ms=NOON + step * DAY)
+        trust.take(before, now_ms=NOON + step * DAY)
+    arrival = NOON + 13 * DAY
+    assert mail.admit(trust, parsed, now_ms=arrival)
+    # Were a replaced roster worth nothing, the same mail would be refused.
+    monkeypatch.setattr(Trust, "superseded_ms", lambda *_: NOON - 100 * DAY)
+    with pytest.raises(errors.PinnedError):
+        mail.admit(trust, parsed, now_ms=arrival)
+
+
+def test_33_a_desk_revoked_meanwhile_gets_nothing_in(trust: Trust, monkeypatch: Patch) -> None:
+    parsed = mail.honest(trust)
+    revoked = suite.key_id(1, "desk", SIGNER.public)
+    trust.take(chains.next_roster(world(), "kr", lambda body: body.revocations.add(key=revoked)), now_ms=NOON)
+    with pytest.raises(errors.SenderEndedError):
+        mail.admit(trust, parsed)
+    monkeypatch.setattr(Trust, "key_ended", lambda *_: None)
+    assert mail.admit(trust, parsed)
+
+
+# ---- 37 poison envelope
+
+
+def test_37_a_refused_envelope_leaves_no_trace_in_the_rules(trust: Trust) -> None:
+    rules = Admission(trust)
+    poison = mail.honest(trust, sender=COMPANY)
+    taken = 0
+    for number in range(20):
+        parsed = poison if number == 10 else mail.honest(trust, seq=number + 1)
+        try:
+            rules.admit(parsed, now_ms=NOON, answered=mail.nothing_answered)
+        except errors.PolicyError:
+            continue
+        taken += 1
+    assert taken == 19
+
+
 # ---- 38 readership widened by one party alone
 
 
@@ -695,6 +742,25 @@ def test_39_an_all_zero_courier_key_is_no_key(trust: Trust, monkeypatch: Patch) 
     prk = suite.hkdf_extract(bytes(32), secret)
     _, commitment = envelope.content_keys(prk, digest(parsed.outer.header), parsed.outer.items_root)
     assert commitment == parsed.outer.commitment
+
+
+# ---- 40 evidence discloses the batch
+
+
+def test_40_the_leaf_of_an_item_not_disclosed_cannot_be_guessed(trust: Trust, monkeypatch: Patch) -> None:
+    content = [b"disclosed", b"status: halted"]
+
+    def guess(parsed: Parsed) -> bool:
+        """From one disclosed item with its salt and proof: which of the likely texts is the other?"""
+        prk = suite.hkdf_extract(bytes(32), secret_of(envelope.check(parsed, SIGNER.public), READER))
+        first_salt = envelope.salts(prk, digest(parsed.outer.header), 2)[0]
+        first = envelope.item_leaf(first_salt, content[0])
+        likely = (b"status: normal", b"status: halted")
+        return any(root_of([first, envelope.item_leaf(bytes(16), text)]) == parsed.outer.items_root for text in likely)
+
+    assert not guess(mail.send(trust, draft(trust), content=content))
+    monkeypatch.setattr(envelope, "salts", lambda _prk, _digest, count: [bytes(16)] * count)
+    assert guess(mail.send(trust, draft(trust), content=content))
 
 
 # ---- 42 card flood
