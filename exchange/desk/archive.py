@@ -31,6 +31,7 @@ CREATE TABLE IF NOT EXISTS received (id BLOB PRIMARY KEY, position INTEGER NOT N
     proof BLOB NOT NULL, checkpoint BLOB NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS received_channel ON received (channel, position);
 CREATE TABLE IF NOT EXISTS said (report BLOB NOT NULL, sender TEXT NOT NULL, digest BLOB NOT NULL, PRIMARY KEY (report, sender, digest)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS unread (id BLOB PRIMARY KEY, channel TEXT NOT NULL, items BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS cursor (channel TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS note (origin TEXT PRIMARY KEY, note BLOB NOT NULL) WITHOUT ROWID;
 """
@@ -114,7 +115,16 @@ class Archive:
         """Put an envelope into the outbox and move its stream; inside a transaction."""
         self._db.execute(
             "INSERT INTO outbox (id, channel, marking, envelope, items, named, answers, tries) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (identity, channel, marking, envelope, self._lock_up(b"outbox" + identity, items), "\n".join(named), answers, tries),
+            (
+                identity,
+                channel,
+                marking,
+                envelope,
+                self._lock_up(b"outbox" + identity, items),
+                "\n".join(named),
+                answers,
+                tries,
+            ),
         )
         self._db.execute("INSERT INTO sent (id, header) VALUES (?, ?)", (identity, header))
         self._db.execute(
@@ -151,10 +161,14 @@ class Archive:
     def receipt(self, identity: bytes) -> tuple[int, tuple[bytes, ...], bytes] | None:
         """(position, proof, checkpoint) of an envelope that was sent and taken."""
         with _failing(), self._lock:
-            row = self._db.execute("SELECT position, proof, checkpoint FROM sent WHERE id = ? AND position IS NOT NULL", (identity,)).fetchone()
+            row = self._db.execute(
+                "SELECT position, proof, checkpoint FROM sent WHERE id = ? AND position IS NOT NULL", (identity,)
+            ).fetchone()
         return (row[0], tuple(row[1][k : k + 32] for k in range(0, len(row[1]), 32)), row[2]) if row else None
 
-    def settle(self, identity: bytes, *, position: int | None = None, proof: Sequence[bytes] = (), checkpoint: bytes = b"") -> None:
+    def settle(
+        self, identity: bytes, *, position: int | None = None, proof: Sequence[bytes] = (), checkpoint: bytes = b""
+    ) -> None:
         """An envelope has its receipt, or was refused for good: it leaves the outbox; inside a transaction."""
         self._db.execute("DELETE FROM outbox WHERE id = ?", (identity,))
         if position is not None:
@@ -167,7 +181,8 @@ class Archive:
         """(stream, seq, id) of the last envelope sealed for an audience."""
         with _failing(), self._lock:
             row: tuple[bytes, int, bytes] | None = self._db.execute(
-                "SELECT stream, seq, id FROM sending WHERE channel = ? AND marking = ? AND audience = ?", (channel, marking, audience)
+                "SELECT stream, seq, id FROM sending WHERE channel = ? AND marking = ? AND audience = ?",
+                (channel, marking, audience),
             ).fetchone()
             return row
 
@@ -179,7 +194,8 @@ class Archive:
         """Header of an envelope sent or received."""
         with _failing(), self._lock:
             row = self._db.execute(
-                "SELECT header FROM sent WHERE id = ? UNION ALL SELECT header FROM received WHERE id = ?", (identity, identity)
+                "SELECT header FROM sent WHERE id = ? UNION ALL SELECT header FROM received WHERE id = ?",
+                (identity, identity),
             ).fetchone()
         return row[0] if row else None
 
@@ -204,13 +220,49 @@ class Archive:
     def received(self, channel: str | None = None) -> Iterator[Received]:
         """Opened envelopes in log order."""
         with _failing(), self._lock:
-            rows = self._db.execute("SELECT id FROM received WHERE ? IS NULL OR channel = ? ORDER BY position", (channel, channel)).fetchall()
+            rows = self._db.execute(
+                "SELECT id FROM received WHERE ? IS NULL OR channel = ? ORDER BY position", (channel, channel)
+            ).fetchall()
         for (identity,) in rows:
-            with _failing(), self._lock:
-                row = self._db.execute("SELECT * FROM received WHERE id = ?", (identity,)).fetchone()
-            i, position, c, sender, marking, seq, created, header, items, proof, checkpoint = row
-            hashes = tuple(proof[k : k + 32] for k in range(0, len(proof), 32))
-            yield Received(i, position, c, sender, marking, seq, created, header, self._unlock(b"archive" + i, items), hashes, checkpoint)
+            yield self._received(identity)
+
+    def _received(self, identity: bytes) -> Received:
+        with _failing(), self._lock:
+            row = self._db.execute(
+                "SELECT position, channel, sender, marking, seq, create_time_ms, header, items, proof, checkpoint"
+                " FROM received WHERE id = ?",
+                (identity,),
+            ).fetchone()
+        position, channel, sender, marking, seq, created, header, items, proof, checkpoint = row
+        hashes = tuple(proof[k : k + 32] for k in range(0, len(proof), 32))
+        opened = self._unlock(b"archive" + identity, items)
+        return Received(
+            identity, position, channel, sender, marking, seq, created, header, opened, hashes, checkpoint
+        )  # fmt: skip
+
+    def set_unread(self, identity: bytes, channel: str, items: Sequence[int]) -> None:
+        """Which items of an opened envelope its reader was not given yet; inside a transaction."""
+        if not items:
+            self._db.execute("DELETE FROM unread WHERE id = ?", (identity,))
+            return
+        packed = b"".join(index.to_bytes(2, "little") for index in items)
+        self._db.execute(
+            "INSERT INTO unread (id, channel, items) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET items = excluded.items",
+            (identity, channel, packed),
+        )
+
+    def unread(self, channel: str) -> list[tuple[Received, tuple[int, ...]]]:
+        """Opened envelopes of a channel with items not given yet, in log order."""
+        with _failing(), self._lock:
+            rows = self._db.execute("SELECT id, items FROM unread WHERE channel = ?", (channel,)).fetchall()
+        found = [
+            (
+                self._received(identity),
+                tuple(int.from_bytes(items[k : k + 2], "little") for k in range(0, len(items), 2)),
+            )
+            for identity, items in rows
+        ]
+        return sorted(found, key=lambda one: one[0].position)
 
     def said(self, sender: str, report: bytes, item_digest: bytes) -> str:
         """Note an item: "repeat" (same sender, id and text), "conflict" (same id, another text, whoever sent it) or "new".
@@ -226,13 +278,16 @@ class Archive:
     def last_read(self, stream: bytes) -> tuple[int, bytes] | None:
         """(seq, id) of the newest envelope of a stream that was read."""
         with _failing(), self._lock:
-            row: tuple[int, bytes] | None = self._db.execute("SELECT seq, id FROM reading WHERE stream = ?", (stream,)).fetchone()
+            row: tuple[int, bytes] | None = self._db.execute(
+                "SELECT seq, id FROM reading WHERE stream = ?", (stream,)
+            ).fetchone()
             return row
 
     def set_last_read(self, stream: bytes, seq: int, identity: bytes) -> None:
         """Move a stream; inside a transaction."""
         self._db.execute(
-            "INSERT INTO reading VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq, id = excluded.id", (stream, seq, identity)
+            "INSERT INTO reading VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq, id = excluded.id",
+            (stream, seq, identity),
         )
 
     def cursor(self, channel: str) -> int:
@@ -243,7 +298,10 @@ class Archive:
 
     def set_cursor(self, channel: str, position: int) -> None:
         """Move a cursor; inside a transaction."""
-        self._db.execute("INSERT INTO cursor VALUES (?, ?) ON CONFLICT DO UPDATE SET position = excluded.position", (channel, position))
+        self._db.execute(
+            "INSERT INTO cursor VALUES (?, ?) ON CONFLICT DO UPDATE SET position = excluded.position",
+            (channel, position),
+        )
 
     def note(self, origin: str) -> bytes | None:
         """Newest checkpoint seen of a log."""
@@ -253,7 +311,9 @@ class Archive:
 
     def set_note(self, origin: str, note: bytes) -> None:
         """Remember a checkpoint; inside a transaction."""
-        self._db.execute("INSERT INTO note VALUES (?, ?) ON CONFLICT DO UPDATE SET note = excluded.note", (origin, note))
+        self._db.execute(
+            "INSERT INTO note VALUES (?, ?) ON CONFLICT DO UPDATE SET note = excluded.note", (origin, note)
+        )
 
     def close(self) -> None:
         """Release the file."""

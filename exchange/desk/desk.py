@@ -102,9 +102,7 @@ class Desk:
         self._key = suite.SigningKey.from_seed(suite.DESK_SUITE, self._keystore.get("signing"))
         self._tls_key = tls.load_key(self._keystore.get("tls"))
         self.archive = Archive(directory / "desk.db", self._keystore.get("archive"))
-        self.trust, _ = files.load_trust(
-            directory / files.BUNDLE, bytes.fromhex(self.settings.lineage), now_ms=clock()
-        )
+        self.trust, _ = files.load_trust(directory / files.BUNDLE, bytes.fromhex(self.settings.lineage), now_ms=clock())
         self._saved_version = self.trust.version
         self._admission = Admission(self.trust)
         self._cards: dict[int, suite.CardKey] = {}
@@ -116,6 +114,8 @@ class Desk:
         self._channel: grpc.aio.Channel | None = None
         self._enrolling = asyncio.Lock()
         self._events: deque[Event] = deque(maxlen=MAX_EVENTS)
+        # Opened envelopes whose reader was given items since the archive last noted it: what is left of each.
+        self._left: dict[bytes, tuple[str, set[int]]] = {}
         self.state = "closed"
 
     @classmethod
@@ -151,6 +151,7 @@ class Desk:
 
     def close(self) -> None:
         """Save the documents and release the files of a desk that does not run."""
+        self._note_given()
         self.save_documents()
         self.archive.close()
         self._keystore.close()
@@ -171,9 +172,7 @@ class Desk:
             if name not in self._keystore.names():
                 self._keystore.put(name, suite.CardKey.generate().seed(), kind="card")
             if listed and self.trust.card(self.name, week) is None:
-                card = founding.key_card(
-                    self.name, self._key, self._card(week), lineage=self.trust.lineage, week=week
-                )
+                card = founding.key_card(self.name, self._key, self._card(week), lineage=self.trust.lineage, week=week)
                 self.trust.take(card, now_ms=self.clock())
                 made.append(card)
         return made
@@ -429,7 +428,9 @@ class Desk:
         if not audience:
             raise PolicyError(f"nobody may read {policy.MARKING_NAMES[marking]} on {channel}", channel=channel)
         if named and set(named) - set(audience):
-            raise PolicyError(f"not among the readers: {', '.join(sorted(set(named) - set(audience)))}", channel=channel)
+            raise PolicyError(
+                f"not among the readers: {', '.join(sorted(set(named) - set(audience)))}", channel=channel
+            )
         key = "\n".join(audience)
         with self.archive.transaction():
             stream, seq, previous = self.archive.stream_of(channel, marking, key) or (os.urandom(16), 0, b"")
@@ -585,13 +586,20 @@ class Desk:
         """Items of a channel: verified, opened, in order, each once, from where this desk stopped reading.
 
         Gaps, staleness, conflicts and refusals are events (`events`). Ends at the newest entry unless `follow`.
+        An item counts as read when it is given. What was given just before a crash, at most one answer of the node,
+        may be given again after it.
         Reconnects by itself; without `follow` it raises when the node does not answer.
         """
         delay = RETRY_S[0]
         while True:
             try:
+                await asyncio.to_thread(self._note_given)
+                for delivery in await asyncio.to_thread(self._not_given, channel):
+                    self._give(delivery)
+                    yield delivery
                 async for delivery in self._subscribe(channel, follow=follow):
                     delay = RETRY_S[0]
+                    self._give(delivery)
                     yield delivery
                 if not follow:
                     return
@@ -604,6 +612,30 @@ class Desk:
                 _raise_if_ours()
             await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
             delay = min(2 * delay, RETRY_S[1])
+
+    def _give(self, delivery: Delivery) -> None:
+        self._left[delivery.envelope][1].discard(delivery.index)
+
+    def _note_given(self) -> None:
+        if self._left:
+            with self.archive.transaction():
+                self._write_given()
+
+    def _write_given(self) -> None:
+        for identity, (channel, left) in list(self._left.items()):
+            # Taken once: a reader of another channel goes on in the event loop meanwhile.
+            now_left = sorted(left)
+            self.archive.set_unread(identity, channel, now_left)
+            if not now_left:
+                del self._left[identity]
+
+    def _not_given(self, channel: str) -> list[Delivery]:
+        """What was opened, but not given to the reader before it stopped."""
+        deliveries = []
+        for received, left in self.archive.unread(channel):
+            self._left[received.id] = (channel, set(left))
+            deliveries += [to_delivery(received, index, received.items[index], ()) for index in left]
+        return deliveries
 
     async def _subscribe(self, channel: str, *, follow: bool) -> AsyncIterator[Delivery]:
         await self.synchronise()
@@ -634,6 +666,7 @@ class Desk:
             self._event(Stale(stale))
         deliveries: list[Delivery] = []
         with self.archive.transaction():
+            self._write_given()
             for entry in response.entries:
                 merkle.verify_inclusion(entry.leaf, entry.position, head.size, list(entry.proof), head.root)
                 try:
@@ -644,8 +677,14 @@ class Desk:
                 except TocsinError as error:
                     # One hostile or broken envelope never stops the others.
                     self._event(Refused(entry.leaf, error.reason, str(error)))
+            left: dict[bytes, set[int]] = {}
+            for delivery in deliveries:
+                left.setdefault(delivery.envelope, set()).add(delivery.index)
+            for identity, indexes in left.items():
+                self.archive.set_unread(identity, channel, sorted(indexes))
             self.archive.set_cursor(channel, max(response.next_position, self.archive.cursor(channel)))
             self.archive.set_note(head.origin, response.checkpoint)
+        self._left.update({identity: (channel, indexes) for identity, indexes in left.items()})
         return deliveries, head
 
     def _open(self, entry: pb.Entry, note: bytes) -> list[Delivery]:
@@ -686,7 +725,9 @@ class Desk:
         if header.prev_seq > held:
             self._event(Gap(header.sender, header.channel, header.stream, held + 1, header.prev_seq))
         elif last and header.prev_seq == held and header.prev_id != last[1]:
-            self._event(Conflict(header.sender, header.channel, f"two envelopes stand at number {held}: fork or restore"))
+            self._event(
+                Conflict(header.sender, header.channel, f"two envelopes stand at number {held}: fork or restore")
+            )
         self.archive.set_last_read(header.stream, header.seq, identity)
 
     def _deliveries(self, received: Received, warnings: tuple[str, ...]) -> list[Delivery]:
@@ -783,4 +824,3 @@ def to_delivery(received: Received, index: int, raw: bytes, warnings: tuple[str,
         receipt=Receipt(received.id, received.position, received.proof, received.checkpoint),
         warnings=warnings,
     )
-
