@@ -21,6 +21,8 @@ _INVISIBLE: Final = frozenset(
 )
 # Cc control, Cf format (bidi, zero width, tags), Cs surrogates, Co private use (a font's secret), Cn unassigned.
 _STRIPPED: Final = frozenset(["Cc", "Cf", "Cs", "Co", "Cn"])
+# Printable ASCII, Latin-1 letters, Hangul syllables, common Han: visible, no marks, and NFC in any order.
+_ORDINARY: Final = re.compile("[ -~\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u00ff\u4e00-\u9fa5\uac00-\ud7a3]*")
 
 
 def _kept(text: str, *, lines: bool) -> str:
@@ -62,8 +64,8 @@ def clean(text: str, *, max_chars: int, lines: bool = False) -> str:
 
     Source: docs/PROTOCOL.md section 10.
     """
-    # isprintable() and isascii() are one pass in C each; most codes and names are done here.
-    if len(text) <= max_chars and text.isascii() and text.isprintable() and text.strip() == text and "  " not in text:
+    # One pass in C each; most texts are done here.
+    if len(text) <= max_chars and _ORDINARY.fullmatch(text) and text.strip(" ") == text and "  " not in text:
         return text
     # Marks can only get fewer; the cut before the slow part keeps the work bounded whatever arrives.
     kept = unicodedata.normalize("NFC", _kept(text[: max_chars * 4 + 64].replace("\r\n", "\n"), lines=lines))
