@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 _FORMS: Final = re.compile(
@@ -9,6 +10,7 @@ _FORMS: Final = re.compile(
 )
 
 
+@lru_cache(512)  # reports of one week speak of few periods
 def period_start_ms(text: str) -> int | None:
     """First millisecond of "2023", "2023-11", "2023-W47" (ISO 8601 week) or "2023-11-20"; None if it is no period."""
     found = _FORMS.match(text)

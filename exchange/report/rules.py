@@ -180,16 +180,26 @@ def _shape_is_sound(message: Message) -> bool:
     """Whether `_shape_problems` finds nothing: the usual answer, at a third of the time."""
     for field, value in message.ListFields():
         most, limit, lines, values, is_message = _shape_of(field)
-        if most and len(value) > most:
-            return False
-        if limit:
-            if not all(is_clean(one, max_chars=limit, lines=lines) for one in (value if most else (value,))):
+        if most:
+            if len(value) > most:
                 return False
-        elif is_message:
-            if not all(map(_shape_is_sound, value if most else (value,))):
+        elif limit:
+            if not is_clean(value, max_chars=limit, lines=lines):
                 return False
-        elif values is not None and not values.issuperset(value if most else (value,)):
-            return False
+            continue
+        elif not is_message:
+            if values is not None and value not in values:
+                return False
+            continue
+        for one in value if most else (value,):
+            if limit:
+                if not is_clean(one, max_chars=limit, lines=lines):
+                    return False
+            elif is_message:
+                if not _shape_is_sound(one):
+                    return False
+            elif values is not None and one not in values:
+                return False
     return True
 
 
