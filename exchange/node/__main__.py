@@ -13,5 +13,7 @@ if __name__ == "__main__":
 
         uvloop.install()
     directory = Path(sys.argv[1])
+    ready = directory / "node.ready"
+    ready.unlink(missing_ok=True)
     # Whoever starts us waits for this file: it appears once both listeners serve.
-    asyncio.run(App(directory).run(ready=(directory / "node.ready").touch))
+    asyncio.run(App(directory).run(ready=ready.touch))

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import gc
+import json
+import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
@@ -36,6 +38,8 @@ from keys.v1 import documents_pb2 as docs
 SERVICE: Final = "exchange.v1.Exchange"
 RENEW_BEFORE_DAYS: Final = 10
 GRACE_S: Final = 5.0
+STATUS: Final = "status.json"
+FRESH_STATUS_MS: Final = 10_000
 HOUSEKEEPING_S: Final = 3600.0
 
 log = structlog.get_logger("tocsin.node")
@@ -48,6 +52,19 @@ class NodeSettings(files.Settings):
     lineage: str
     endpoint: str
     enrol_endpoint: str
+
+
+def status(directory: Path) -> dict[str, object]:
+    """What a node last said of itself, with "running" added.
+
+    Raises:
+        UsageError: No node ever ran there.
+    """
+    path = directory / STATUS
+    if not path.exists():
+        raise UsageError(f"no node has run in {directory}", hint="start it with `tocsin node run`")
+    said: dict[str, object] = json.loads(path.read_text())
+    return {"running": now_ms() - int(str(said["time_ms"])) < FRESH_STATUS_MS, **said}
 
 
 def now_ms() -> int:
@@ -261,7 +278,33 @@ class App:
                     await self._tend()
                 except TocsinError as error:
                     log.error("housekeeping failed", reason=error.reason, text=str(error))
+            self._write_status()
             await asyncio.sleep(1)
+
+    def _write_status(self) -> None:
+        """What `tocsin node status` shows; the log itself is open in this process alone."""
+        now = self.clock()
+        status = {
+            "node": self.settings.name,
+            "endpoint": self.settings.endpoint,
+            "time_ms": now,
+            "pid": os.getpid(),
+            "entries": self.node.store.size(),
+            "taken": self.node.counters.taken,
+            "duplicates": self.node.counters.duplicates,
+            "refused": self.node.counters.refused,
+            "peers": {
+                peer: {"position": follower.position, "state": follower.state}
+                for peer, (follower, _) in self._followers.items()
+            },
+            "stale": list(self.trust.stale(now)) if self.trust.founded else [],
+        }
+        fresh = self.directory / "status.new"
+        try:
+            fresh.write_text(json.dumps(status))
+            fresh.replace(self.directory / STATUS)
+        except OSError as error:
+            log.error("cannot write the status", text=str(error))
 
     async def _tend(self) -> None:
         left_ms = self._leaf.not_valid_after_utc.timestamp() * 1000 - self.clock()

@@ -1,4 +1,4 @@
-"""A two-country exchange on loopback: two node directories, real ports, real TLS; nodes in this process or as processes."""
+"""A two-country exchange on loopback: two node directories, real ports, real TLS; in this process or in others."""
 
 import asyncio
 import os
@@ -84,20 +84,26 @@ class Cluster:
         """A node that does not run yet."""
         return App(self.directory(node), clock=clock)
 
-    def start(self, node: str) -> subprocess.Popen[str]:
+    def start(self, node: str) -> subprocess.Popen[bytes]:
         """A node as a process of its own; returns once it serves."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", "exchange.node", str(self.directory(node))],
-            stdout=subprocess.PIPE,
-            stderr=(self.root / f"{node}.log").open("a"),
-            text=True,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        )
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line == "ready\n":
-                return process
-        raise AssertionError((self.root / f"{node}.log").read_text())
+        ready, output = self.directory(node) / "node.ready", self.root / f"{node}.log"
+        # A killed node left it behind.
+        ready.unlink(missing_ok=True)
+        with output.open("a") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "exchange.node", str(self.directory(node))],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+            )
+        end = time.monotonic() + 30
+        while not ready.exists():
+            if process.poll() is not None or time.monotonic() > end:
+                process.kill()
+                process.wait()
+                raise AssertionError(output.read_text())
+            time.sleep(0.05)
+        return process
 
     async def enrol(self, desk: str, *, node: str | None = None, key: suite.SigningKey | None = None) -> Identity:
         """Enrol over the second listener, as a desk does."""
@@ -167,8 +173,8 @@ class Cluster:
 
 
 def found(root: Path, weeks: int = 2) -> Cluster:
-    """Found kr and nl: five desks, two node directories with the bundle of documents."""
-    now = now_ms()
+    """Found kr and nl three hours ago: five desks, two node directories with the bundle of documents."""
+    now = now_ms() - 3 * founding.HOUR_MS
     parties = {name: founding.found_party(name, now_ms=now - 1000) for name in ("kr", "nl")}
     agreement = founding.agreement(
         founding.standard_agreement(now_ms=now - 1000, title="loopback"), list(parties.values())
@@ -206,7 +212,7 @@ def found(root: Path, weeks: int = 2) -> Cluster:
         )
         order += [rosters[name], status]
     cards, card_documents = {}, {}
-    for week in range(week_of(now), week_of(now) + weeks):
+    for week in range(week_of(now), week_of(now_ms()) + weeks):
         for desk, key in desks.items():
             cards[(desk, week)] = suite.CardKey.generate()
             card_documents[(desk, week)] = founding.key_card(desk, key, cards[(desk, week)], lineage=lineage, week=week)
