@@ -162,7 +162,8 @@ async def test_a_reader_that_dies_is_given_again_what_it_was_given_last(exchange
     script = tmp_path / "reader.py"
     script.write_text(DYING_READER)
     place = str(exchange.founded.desk(BZ))
-    died = subprocess.run([sys.executable, script, place], stdout=subprocess.PIPE, text=True, timeout=60)
+    run = [sys.executable, str(script), place]
+    died = await asyncio.to_thread(subprocess.run, run, stdout=subprocess.PIPE, text=True, timeout=60)
     assert (died.returncode, died.stdout.split()) == (-signal.SIGKILL, ["one", "two"])
     async with exchange.open(BZ) as reader:
         again = texts(await read(reader, "logistics", 1))
