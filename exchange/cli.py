@@ -107,22 +107,8 @@ def node_run(
 def node_status(
     directory: Annotated[Path, typer.Argument(help="Directory of the node.")], as_json: Json = False
 ) -> None:
-    """What the node's log holds, how far it followed its peers, what it refused; works while it runs."""
-    from exchange.store.sqlite import SqliteStore
-
-    settings = files.load_settings(nodes.NodeSettings, directory / "node.toml")
-    store = SqliteStore(directory / "log.db")
-    peers = store.cursors()
-    status = {
-        "node": settings.name,
-        "endpoint": settings.endpoint,
-        "entries": store.size(),
-        "root": store.root(store.size()).hex(),
-        "followed": peers,
-        "refusals": [{"origin": r.origin, "position": r.position, "rule": r.rule} for r in store.refusals()[-20:]],
-        "parked": len(store.parked()),
-    }
-    store.close()
+    """Whether the node runs, what its log holds, how far it follows its peers, what it refused, whose status is stale."""
+    status = nodes.status(directory)
     if as_json:
         _emit(status)
         return
