@@ -233,9 +233,12 @@ class App:
 
     async def _end_tasks(self, keeping: asyncio.Task[None]) -> None:
         tasks = [keeping, *(task for _, task in self._followers.values())]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        waiting = set(tasks)
+        while waiting:
+            # Again, should a library have swallowed it.
+            for task in waiting:
+                task.cancel()
+            _, waiting = await asyncio.wait(waiting, timeout=1)
         self._followers.clear()
 
     def _server(self) -> grpc.aio.Server:

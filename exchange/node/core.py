@@ -534,7 +534,8 @@ class Node:
             if not follow:
                 return
             try:
-                await asyncio.wait_for(grown.wait(), HEARTBEAT_S)
+                async with asyncio.timeout(HEARTBEAT_S):
+                    await grown.wait()
             except TimeoutError:
                 yield Batch((), note, (), position)
 

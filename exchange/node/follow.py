@@ -68,7 +68,9 @@ class Follower:
         cosigning = asyncio.create_task(self._cosign(stub, origin))
         try:
             while True:
-                response = await asyncio.wait_for(call.read(), 3 * HEARTBEAT_S)
+                # Not wait_for: before Python 3.12 it can swallow a cancellation, and the node would not stop.
+                async with asyncio.timeout(3 * HEARTBEAT_S):
+                    response = await call.read()
                 if response is grpc.aio.EOF:  # type: ignore[attr-defined]  # missing in the stubs
                     return
                 await self._take(stub, origin, response)

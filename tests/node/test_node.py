@@ -317,7 +317,9 @@ async def test_stops_in_order_with_live_readers(cluster: Cluster) -> None:
         assert (await call.read()).entries
         await publish(stub, [sealed.data])
         process.terminate()
-        rest = [response async for response in call]
+        rest = []
+        while (response := await call.read()) is not grpc.aio.EOF:
+            rest.append(response)
     assert await asyncio.to_thread(process.wait, 10) == 0
     assert await call.code() is grpc.StatusCode.OK
     assert [entry.leaf for response in rest for entry in response.entries] == [sealed.id]
