@@ -18,6 +18,7 @@ from keys.encoding import pae
 
 MAX_TRIES: Final = 4
 """An envelope refused this often stays in the outbox, is not sent again, and is shown as stuck."""
+ASKED_AT_ONCE: Final = 500
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS outbox (number INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL UNIQUE, channel TEXT NOT NULL,
     marking INTEGER NOT NULL, envelope BLOB NOT NULL, items BLOB NOT NULL, named TEXT NOT NULL, answers BLOB NOT NULL,
@@ -39,14 +40,14 @@ CREATE TABLE IF NOT EXISTS note (origin TEXT PRIMARY KEY, note BLOB NOT NULL) WI
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A sealed envelope that has no receipt yet, with the items to seal again if it is refused."""
+    """A sealed envelope that has no receipt yet; `Archive.items_of` gives the items to seal again if it is refused."""
 
     number: int
     id: bytes
     channel: str
     marking: int
     envelope: bytes
-    items: tuple[bytes, ...]
+    locked: bytes
     named: tuple[str, ...]
     answers: bytes
     tries: int
@@ -86,7 +87,11 @@ class Archive:
         with _failing():
             path.touch(mode=0o600)
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            # Before the journal mode, or it does not hold. 16 KiB suits blobs of 100 KB.
+            self._db.execute("PRAGMA page_size = 16384")
             self._db.execute("PRAGMA journal_mode = WAL")
+            # What leaves the outbox is encrypted; writing zeros over it would only write it to disk once more.
+            self._db.execute("PRAGMA secure_delete = FAST")
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.executescript(SCHEMA)
 
@@ -95,9 +100,14 @@ class Archive:
         return "Archive(...)"
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[None]:
-        """All or nothing, durable when the block ends."""
+    def transaction(self, *, durable: bool = True) -> Iterator[None]:
+        """All or nothing, durable when the block ends.
+
+        Args:
+            durable: False for what may be lost with the power, since it would only be done again.
+        """
         with _failing(), self._lock:
+            self._db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -140,9 +150,13 @@ class Archive:
                 (after, MAX_TRIES, limit),
             ).fetchall()
         return [
-            Outgoing(n, i, c, m, e, self._unlock(b"outbox" + i, items), tuple(filter(None, named.split("\n"))), a, t)
-            for n, i, c, m, e, items, named, a, t in rows
+            Outgoing(n, i, c, m, e, locked, tuple(filter(None, named.split("\n"))), a, t)
+            for n, i, c, m, e, locked, named, a, t in rows
         ]
+
+    def items_of(self, outgoing: Outgoing) -> tuple[bytes, ...]:
+        """The items in an envelope that waits."""
+        return self._unlock(b"outbox" + outgoing.id, outgoing.locked)
 
     def waiting(self) -> int:
         """How many envelopes have no receipt yet."""
@@ -264,16 +278,30 @@ class Archive:
         ]
         return sorted(found, key=lambda one: one[0].position)
 
-    def said(self, sender: str, report: bytes, item_digest: bytes) -> str:
-        """Note an item: "repeat" (same sender, id and text), "conflict" (same id, another text, whoever sent it) or "new".
+    def said(self, sender: str, named: Sequence[tuple[bytes, bytes]]) -> list[str]:
+        """Note items by (report id, digest of the item); in a transaction.
 
-        Only a repeat may be dropped: else whoever uses an id first could silence its owner. In a transaction.
+        Returns for each "repeat" (same sender, id and text), "conflict" (same id, another text, whoever sent it) or
+        "new". Only a repeat may be dropped: else whoever uses an id first could silence its owner.
         """
-        known = self._db.execute("SELECT sender, digest FROM said WHERE report = ?", (report,)).fetchall()
-        if (sender, item_digest) in known:
-            return "repeat"
-        self._db.execute("INSERT INTO said (report, sender, digest) VALUES (?, ?, ?)", (report, sender, item_digest))
-        return "conflict" if any(other != item_digest for _, other in known) else "new"
+        known: dict[bytes, set[tuple[str, bytes]]] = {}
+        for start in range(0, len(named), ASKED_AT_ONCE):
+            ids = [report for report, _ in named[start : start + ASKED_AT_ONCE]]
+            marks = ",".join("?" * len(ids))
+            rows = self._db.execute(f"SELECT report, sender, digest FROM said WHERE report IN ({marks})", ids)  # noqa: S608
+            for report, who, digest in rows:
+                known.setdefault(report, set()).add((who, digest))
+        outcomes, fresh = [], []
+        for report, digest in named:
+            held = known.setdefault(report, set())
+            if (sender, digest) in held:
+                outcomes.append("repeat")
+                continue
+            outcomes.append("conflict" if any(other != digest for _, other in held) else "new")
+            held.add((sender, digest))
+            fresh.append((report, sender, digest))
+        self._db.executemany("INSERT INTO said (report, sender, digest) VALUES (?, ?, ?)", fresh)
+        return outcomes
 
     def last_read(self, stream: bytes) -> tuple[int, bytes] | None:
         """(seq, id) of the newest envelope of a stream that was read."""

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import itertools
 import os
 import random
 import time
@@ -39,6 +40,7 @@ LINGER_S: Final = 0.01
 BATCH_BYTES: Final = 900_000
 MAX_QUEUED: Final = 20_000
 IN_FLIGHT: Final = 16
+MESSAGE_BYTES: Final = 1_000_000
 RETRY_S: Final = (0.2, 60.0)
 SAME_AGAIN: Final = frozenset({"LIMIT", "STORE_FAILED", "UNREACHABLE", "STATUS_STALE"})
 """Refusals that say nothing against the envelope itself: the same bytes are sent again later."""
@@ -113,6 +115,7 @@ class Desk:
         self._tasks: list[asyncio.Task[None]] = []
         self._channel: grpc.aio.Channel | None = None
         self._enrolling = asyncio.Lock()
+        self._allowed: tuple[str, int, int] | None = None
         self._events: deque[Event] = deque(maxlen=MAX_EVENTS)
         # Opened envelopes whose reader was given items since the archive last noted it: what is left of each.
         self._left: dict[bytes, tuple[str, set[int]]] = {}
@@ -324,8 +327,16 @@ class Desk:
         return await done
 
     def _check_may_publish(self, channel: str, answers: bytes) -> None:
+        if answers:
+            return
+        # For a second the answer holds, unless a document comes; the node asks again in any case.
+        allowed = (channel, self.trust.version, self.clock() // 1000)
+        if self._allowed == allowed:
+            return
         agreement, rosters = self._current()
-        if not answers and not policy.may_publish(agreement, rosters, sender=self.name, channel=channel):
+        if policy.may_publish(agreement, rosters, sender=self.name, channel=channel):
+            self._allowed = allowed
+        else:
             raise PolicyError(
                 f"agreement {agreement.body.version} does not let {self.name} publish on {channel}",
                 desk=self.name,
@@ -369,15 +380,18 @@ class Desk:
         rest: deque[_Queued] = deque()
         size = 0
         full = False
-        for queued in self._queued:
+        waiting = iter(self._queued)
+        for queued in waiting:
             same = (queued.channel, queued.marking, queued.named, queued.answers) == key
             if same and not full and len(batch) < envelope.MAX_ITEMS and size + len(queued.item) <= BATCH_BYTES:
                 batch.append(queued)
                 size += len(queued.item)
             else:
+                rest.append(queued)
                 # What does not fit stays behind what does not fit, so that order holds.
                 full = full or same
-                rest.append(queued)
+                if full:
+                    rest.extend(waiting)
         self._queued = rest
         return batch
 
@@ -511,27 +525,37 @@ class Desk:
             last = 0
             while True:
                 self._outbox_grew.clear()
-                rows = await asyncio.to_thread(self.archive.outgoing, last, IN_FLIGHT)
-                for row in rows:
-                    await room.acquire()
-                    in_flight.append(row)
-                    await call.write(pb.PublishRequest(envelopes=[row.envelope]))
-                    last = row.number
-                if not rows:
+                rows = deque(await asyncio.to_thread(self.archive.outgoing, last, IN_FLIGHT))
+                found = bool(rows)
+                while rows:
+                    request = pb.PublishRequest()
+                    size = 0
+                    # What waits goes in one message, up to its limit: one commit, one checkpoint, one receipt for all.
+                    while rows and (not size or size + len(rows[0].envelope) <= MESSAGE_BYTES):
+                        if size and room.locked():
+                            break
+                        await room.acquire()
+                        row = rows.popleft()
+                        in_flight.append(row)
+                        request.envelopes.append(row.envelope)
+                        size += len(row.envelope)
+                        last = row.number
+                    await call.write(request)
+                if not found:
                     await self._outbox_grew.wait()
 
         writing = asyncio.create_task(write())
         try:
             while (response := await self._read_or_fail(call, writing)) is not None:
-                for result in response.results:
-                    row = in_flight.popleft()
+                answered = [(in_flight.popleft(), result) for result in response.results]
+                taken = list(itertools.takewhile(lambda one: not one[1].rule, answered))
+                for _ in answered:
                     room.release()
-                    if result.rule:
-                        await self._refused(row, result)
-                        return
-                    await asyncio.to_thread(self._settle, row, result, response.checkpoint)
-                if not self.archive.waiting():
+                if taken and not await asyncio.to_thread(self._settle, taken, response.checkpoint):
                     self._outbox_empty.set()
+                if len(taken) < len(answered):
+                    await self._refused(*answered[len(taken)])
+                    return
         finally:
             writing.cancel()
             call.cancel()
@@ -547,13 +571,18 @@ class Desk:
         response = await reading
         return response if isinstance(response, pb.PublishResponse) else None
 
-    def _settle(self, row: Outgoing, result: pb.PublishResult, note: bytes) -> None:
+    def _settle(self, taken: Sequence[tuple[Outgoing, pb.PublishResult]], note: bytes) -> int:
+        """Check receipts, empty the outbox of their envelopes; returns how many still wait."""
         head = self._verify_note(note)
-        if result.id != row.id:
-            raise ProofError("the receipt is for another envelope")
-        merkle.verify_inclusion(row.id, result.position, head.size, list(result.proof), head.root)
-        with self.archive.transaction():
-            self.archive.settle(row.id, position=result.position, proof=list(result.proof), checkpoint=note)
+        for row, result in taken:
+            if result.id != row.id:
+                raise ProofError("the receipt is for another envelope")
+            merkle.verify_inclusion(row.id, result.position, head.size, list(result.proof), head.root)
+        # A receipt lost with the power is asked for again: the envelope still waits, and the node knows it.
+        with self.archive.transaction(durable=False):
+            for row, result in taken:
+                self.archive.settle(row.id, position=result.position, proof=list(result.proof), checkpoint=note)
+            return self.archive.waiting()
 
     async def _refused(self, row: Outgoing, result: pb.PublishResult) -> None:
         """Seal again under the documents of today, in a new stream, in order; after some tries leave it to a person."""
@@ -570,7 +599,8 @@ class Desk:
         for old in (o for o in waiting if _stream_of(o) == stream):
             again = functools.partial(self._seal, replaces=old.id, tries=old.tries + (old.id == row.id))
             try:
-                await asyncio.to_thread(again, old.channel, old.marking, old.named, old.answers, old.items)
+                items = self.archive.items_of(old)
+                await asyncio.to_thread(again, old.channel, old.marking, old.named, old.answers, items)
             except TocsinError as error:
                 with self.archive.transaction():
                     self.archive.give_up(old.id)
@@ -731,18 +761,17 @@ class Desk:
         self.archive.set_last_read(header.stream, header.seq, identity)
 
     def _deliveries(self, received: Received, warnings: tuple[str, ...]) -> list[Delivery]:
-        deliveries = []
-        for index, raw in enumerate(received.items):
-            delivery = to_delivery(received, index, raw, warnings)
-            if delivery.kind == "report":
-                said = self.archive.said(received.sender, delivery.report.id, digest(raw))
-                if said == "repeat":
-                    continue
-                if said == "conflict":
-                    what = f"report {delivery.report.id.hex()} has two texts"
-                    self._event(Conflict(received.sender, received.channel, what))
-            deliveries.append(delivery)
-        return deliveries
+        every = [to_delivery(received, index, raw, warnings) for index, raw in enumerate(received.items)]
+        reports = [delivery for delivery in every if delivery.kind == "report"]
+        named = [(delivery.parsed.report.id, digest(delivery.raw)) for delivery in reports]
+        repeated = set()
+        for delivery, said in zip(reports, self.archive.said(received.sender, named), strict=True):
+            if said == "repeat":
+                repeated.add(delivery.index)
+            if said == "conflict":
+                what = f"report {delivery.parsed.report.id.hex()} has two texts"
+                self._event(Conflict(received.sender, received.channel, what))
+        return [delivery for delivery in every if delivery.index not in repeated]
 
     def inbox(self, channel: str | None = None) -> list[Delivery]:
         """Everything opened so far, from the archive, each report once; no network."""
@@ -751,7 +780,7 @@ class Desk:
         for received in self.archive.received(channel):
             for index, raw in enumerate(received.items):
                 delivery = to_delivery(received, index, raw, ())
-                name = (received.sender, delivery.report.id, digest(raw))
+                name = (received.sender, delivery.parsed.report.id, digest(raw))
                 if delivery.kind != "report" or name not in seen:
                     deliveries.append(delivery)
                     seen.add(name)
@@ -812,7 +841,6 @@ def to_delivery(received: Received, index: int, raw: bytes, warnings: tuple[str,
     if item.WhichOneof("kind") is None:
         warnings = (*warnings, "this item says more than this version reads")
     return Delivery(
-        item=report.clean_message(item),
         raw=raw,
         sender=received.sender,
         channel=received.channel,
@@ -822,5 +850,6 @@ def to_delivery(received: Received, index: int, raw: bytes, warnings: tuple[str,
         seq=received.seq,
         create_time_ms=received.create_time_ms,
         receipt=Receipt(received.id, received.position, received.proof, received.checkpoint),
+        parsed=item,
         warnings=warnings,
     )

@@ -1,7 +1,8 @@
 """What a desk hears: deliveries, and the facts that must never be silence."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from exchange.report import clean_message
 from exchange.v1 import report_pb2 as rep
 
 
@@ -22,7 +23,6 @@ class Receipt:
 class Delivery:
     """One item, verified, opened, in order. Text in it is stripped of control and bidi characters."""
 
-    item: rep.Item
     raw: bytes
     sender: str
     channel: str
@@ -32,7 +32,17 @@ class Delivery:
     seq: int
     create_time_ms: int
     receipt: Receipt
+    parsed: rep.Item = field(repr=False, compare=False)
+    """As it came: its text may deceive a reader or drive a terminal. Show `item`."""
     warnings: tuple[str, ...] = ()
+    _cleaned: list[rep.Item] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    @property
+    def item(self) -> rep.Item:
+        """The item with harmless text; cleaned when first asked for, since many are only counted or passed on."""
+        if not self._cleaned:
+            self._cleaned.append(clean_message(self.parsed))
+        return self._cleaned[0]
 
     @property
     def report(self) -> rep.Report:
@@ -42,7 +52,7 @@ class Delivery:
     @property
     def kind(self) -> str:
         """Name of the item's kind; empty for one newer than this version reads."""
-        return self.item.WhichOneof("kind") or ""
+        return self.parsed.WhichOneof("kind") or ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,23 @@ asyncio.run(main())
 """
 
 
+DYING_SENDER = """
+import asyncio, os, secrets, signal, sys, time
+from exchange.desk import Desk
+from exchange.report import read_json
+
+async def main():
+    async with Desk.open(sys.argv[1]) as desk:
+        for n in range(40):
+            said = '{"subject": {"item": "graphite", "stage": "mineral"}, "level": "watch", "summary": "kept %d"}' % n
+            (report,) = read_json(said, now_ms=time.time_ns() // 1_000_000)
+            await desk.publish("alerts", report)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main())
+"""
+
+
 @dataclass
 class Exchange:
     """Both countries; nodes are processes that a test may kill."""
@@ -170,6 +187,19 @@ async def test_a_reader_that_dies_is_given_again_what_it_was_given_last(exchange
     assert again in (["one", "two", "three"], ["two", "three"], ["three"])
 
 
+async def test_a_sender_that_dies_keeps_all_that_publish_returned(exchange: Exchange, tmp_path: Path) -> None:
+    script = tmp_path / "sender.py"
+    script.write_text(DYING_SENDER)
+    run = [sys.executable, str(script), str(exchange.founded.desk(MOTIE))]
+    died = await asyncio.to_thread(subprocess.run, run, capture_output=True, timeout=60)
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    async with exchange.open(MOTIE) as sender:
+        assert await sender.flush(30) == 0
+    async with exchange.open(SEOUL) as reader:
+        assert await until(reader, "alerts", "kept 39") == [f"kept {n}" for n in range(40)]
+        assert reader.events() == []
+
+
 async def test_a_follower_outlives_a_restart_of_its_node(exchange: Exchange) -> None:
     async with exchange.open(HAGUE) as sender, exchange.open(SEOUL) as reader:
         stream = reader.subscribe("alerts")
@@ -278,10 +308,10 @@ async def test_35_using_an_id_first_does_not_silence_its_owner(
     if not checked:
         ids: set[bytes] = set()
 
-        def by_id_alone(_: Archive, __: str, report: bytes, ___: bytes) -> str:
-            known = report in ids
-            ids.add(report)
-            return "repeat" if known else "new"
+        def by_id_alone(_: Archive, __: str, named: Sequence[tuple[bytes, bytes]]) -> list[str]:
+            outcomes = ["repeat" if report in ids else "new" for report, _ in named]
+            ids.update(report for report, _ in named)
+            return outcomes
 
         monkeypatch.setattr(Archive, "said", by_id_alone)
     async with exchange.open(MOTIE) as squatter:
