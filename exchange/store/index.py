@@ -16,10 +16,10 @@ from typing import Final, NamedTuple
 
 from exchange.store.connections import Connections, failing
 
-FLUSHED_ROWS: Final = 4096
+FLUSHED_ROWS: Final = 16_384
 # Memory held when the disk of the index is slower than the log, some 300 bytes a row: above it a commit waits for it.
-MAX_WAITING_ROWS: Final = 16 * FLUSHED_ROWS
-REBUILT_ROWS: Final = 65_536
+MAX_WAITING_ROWS: Final = 8 * FLUSHED_ROWS
+REBUILT_ROWS: Final = 4 * FLUSHED_ROWS
 # 4 KiB: the pages are dirtied one by one. An id's first eight bytes do; whoever asks compares the whole.
 SCHEMA: Final = """
 BEGIN;
