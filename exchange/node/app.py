@@ -215,7 +215,7 @@ class App:
             if error is not None:
                 log.warning("document of the bundle refused", reason=error.reason, text=str(error))
         server, enrol = self._server(), self._enrol_server()
-        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
+        self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         rpc.add_ExchangeServicer_to_server(ExchangeService(self.node, self.clock), server)
         rpc.add_ExchangeServicer_to_server(EnrolService(self.node, self.issue, self.clock), enrol)
