@@ -69,6 +69,7 @@ class Cluster:
     root: Path
     world: World
     entries: dict[str, docs.Node]
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
     seqs: dict[tuple[str, bytes], tuple[int, bytes]] = field(default_factory=dict)
 
     @property
@@ -96,14 +97,19 @@ class Cluster:
                 stderr=log,
                 env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
             )
+        self.processes.append(process)
         end = time.monotonic() + 30
         while not ready.exists():
             if process.poll() is not None or time.monotonic() > end:
-                process.kill()
-                process.wait()
                 raise AssertionError(output.read_text())
             time.sleep(0.05)
         return process
+
+    def kill_all(self) -> None:
+        """End what a failed test left running."""
+        for process in self.processes:
+            process.kill()
+            process.wait()
 
     async def enrol(self, desk: str, *, node: str | None = None, key: suite.SigningKey | None = None) -> Identity:
         """Enrol over the second listener, as a desk does."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,8 +33,10 @@ SENDER, READER, COMPANY = "kr.the-hague/economic", "nl.bz/supply", "nl.asml-like
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Cluster:
-    return found(tmp_path)
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    cluster = found(tmp_path)
+    yield cluster
+    cluster.kill_all()
 
 
 @dataclass
