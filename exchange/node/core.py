@@ -54,6 +54,7 @@ class _Waiting:
     entry: NewEntry | None
     done: asyncio.Future[Receipt]
     cursors: dict[str, int] = field(default_factory=dict)
+    notes: dict[str, bytes] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -180,9 +181,12 @@ class Node:
             self.counters.refuse(error.reason)
             raise
 
-    async def move_cursor(self, origin: str, position: int) -> None:
-        """Remember how far another log was followed, in the transaction after all entries queued before."""
-        await self._enqueue(None, {origin: position})
+    def move_cursor(self, origin: str, position: int, note: bytes) -> asyncio.Future[Receipt]:
+        """Remember how far another log was followed and the checkpoint seen there, no earlier than what was queued before.
+
+        The log may never shrink or fork afterwards.
+        """
+        return self._enqueue(None, {origin: position}, {origin: note})
 
     async def _publish(self, parsed: envelope.Parsed, by: str | None, now_ms: int) -> asyncio.Future[Receipt]:
         if (known := await self._known(parsed.id)) is not None:
@@ -264,12 +268,14 @@ class Node:
             return list(self.trust.documents())
         return [document]
 
-    def _enqueue(self, entry: NewEntry | None, cursors: dict[str, int] | None = None) -> asyncio.Future[Receipt]:
+    def _enqueue(
+        self, entry: NewEntry | None, cursors: dict[str, int] | None = None, notes: dict[str, bytes] | None = None
+    ) -> asyncio.Future[Receipt]:
         assert self._loop is not None  # noqa: S101 - start() sets it
         done: asyncio.Future[Receipt] = self._loop.create_future()
         if entry is not None:
             self._pending[entry.id] = done
-        waiting = _Waiting(entry, done, cursors or {})
+        waiting = _Waiting(entry, done, cursors or {}, notes or {})
         with self._wake:
             if (error := self._failed) is None:
                 self._queue.append(waiting)
@@ -332,9 +338,12 @@ class Node:
         assert self._loop is not None  # noqa: S101 - start() sets it
         cursors = {origin: position for waiting in group for origin, position in waiting.cursors.items()}
         try:
-            positions = iter(self.store.append([waiting.entry for waiting in group if waiting.entry], cursors=cursors))
+            notes = {origin: note for waiting in group for origin, note in waiting.notes.items()}
+            entries = [waiting.entry for waiting in group if waiting.entry]
+            before = self.store.size()
+            positions = iter(self.store.append(entries, cursors=cursors, notes=notes))
             size = self.store.size()
-            note = self._sign(size)
+            note = self._sign(size) if size != before else self._note
             receipts = [self._receipt(waiting.entry, positions, size, note) for waiting in group]
         except Exception as cause:
             error = cause if isinstance(cause, StoreError) else StoreError(f"the writer failed: {cause}")
@@ -359,6 +368,7 @@ class Node:
         )
 
     def _written(self, group: list[_Waiting], receipts: list[Receipt], note: bytes) -> None:
+        grown = note is not self._note
         self._note = note
         self.counters.groups += 1
         self.counters.taken += sum(waiting.entry is not None for waiting in group)
@@ -367,8 +377,9 @@ class Node:
                 self._pending.pop(waiting.entry.id, None)
             if not waiting.done.done():
                 waiting.done.set_result(receipt)
-        self._grown.set()
-        self._grown = asyncio.Event()
+        if grown:
+            self._grown.set()
+            self._grown = asyncio.Event()
 
     def _recover(self, group: list[_Waiting], error: StoreError) -> None:
         log.error("cannot write the log", text=str(error), entries=len(group))
@@ -449,10 +460,6 @@ class Node:
         """Next position wanted of another log."""
         return await self._read(self.store.cursor, origin)
 
-    async def remember_checkpoint(self, origin: str, note: bytes) -> None:
-        """Persist what we saw of another log: it may never shrink or fork afterwards."""
-        await self._read(self.store.set_note, origin, note)
-
     def cosign(self, note: bytes) -> bytes:
         """Our signature under another log's checkpoint, which the follower verified and persisted."""
         return checkpoint.cosign(note, self._log_key, name=self.name)
@@ -510,26 +517,11 @@ class Node:
             grown = self._grown
             note = self._note
             size = checkpoint.parse(note).size
-            rows, after = await self._read(
-                lambda start=position: self.store.read(
-                    start,
-                    limit_bytes=READ_BYTES,
-                    limit_rows=READ_ROWS,
-                    desks=self.readable_by(caller),
-                    channels=channels,
-                )
-            )
-            rows = [row for row in rows if row.position < size]
-            after = min(after, size)
-            if rows or after > position or sent_size is None:
-                proofs = await self._read(
-                    lambda known=rows, tree=size: [tuple(self.store.inclusion(row.position, tree)) for row in known]
-                )
-                consistency: tuple[bytes, ...] = ()
-                if sent_size and sent_size < size:
-                    consistency = tuple(await self._read(self.store.consistency, sent_size, size))
-                yield Batch(tuple(zip(rows, proofs, strict=True)), note, consistency, max(after, position))
-                sent_size, position = size, max(after, position)
+            desks = self.readable_by(caller)
+            batch = await self._read(self._batch, position, note, size, sent_size or 0, desks, channels)
+            if batch.rows or batch.next_position > position or sent_size is None:
+                yield batch
+                sent_size, position = size, batch.next_position
                 continue
             if not follow:
                 return
@@ -538,6 +530,23 @@ class Node:
                     await grown.wait()
             except TimeoutError:
                 yield Batch((), note, (), position)
+
+    def _batch(
+        self,
+        position: int,
+        note: bytes,
+        size: int,
+        sent_size: int,
+        desks: frozenset[str],
+        channels: frozenset[str] | None,
+    ) -> Batch:
+        """All that a batch needs of the store, in one visit to its thread."""
+        rows, after = self.store.read(
+            position, limit_bytes=READ_BYTES, limit_rows=READ_ROWS, desks=desks, channels=channels
+        )
+        proved = [(row, tuple(self.store.inclusion(row.position, size))) for row in rows if row.position < size]
+        consistency = tuple(self.store.consistency(sent_size, size)) if 0 < sent_size < size else ()
+        return Batch(proved, note, consistency, max(min(after, size), position))
 
 
 def header_bytes(row: Row) -> bytes:

@@ -142,13 +142,14 @@ class Follower:
                 log.warning(
                     "entry refused", peer=self.peer, position=entry.position, reason=error.reason, text=str(error)
                 )
+        # Queued behind the entries, so usually in their transaction. If one of them was lost already, nothing moves;
+        # if one will be lost, so will the cursor that waits behind it.
+        if any(one.done() and (one.cancelled() or one.exception()) for one in taken):
+            await asyncio.gather(*taken)
+        if response.next_position != self.position or self._head is None or head.size > self._head.size:
+            taken.append(self._node.move_cursor(origin, response.next_position, response.checkpoint))
         await asyncio.gather(*taken)
-        if response.next_position != self.position:
-            await self._node.move_cursor(origin, response.next_position)
-            self.position = response.next_position
-        if self._head is None or head.size > self._head.size:
-            await self._node.remember_checkpoint(origin, response.checkpoint)
-            self._head = head
+        self.position, self._head = response.next_position, head
 
     async def _document(self, entry: pb.Entry) -> None:
         document = documents.decode(entry.data)

@@ -65,7 +65,13 @@ class Parked:
 class Store(Protocol):
     """An append-only log with its Merkle tree, cursors into other logs, and what is remembered about them."""
 
-    def append(self, entries: Sequence[NewEntry], *, cursors: Mapping[str, int] | None = None) -> list[int]:
+    def append(
+        self,
+        entries: Sequence[NewEntry],
+        *,
+        cursors: Mapping[str, int] | None = None,
+        notes: Mapping[str, bytes] | None = None,
+    ) -> list[int]:
         """Append in one durable transaction; return positions. A known id keeps its position for ever.
 
         Two entries at one number of a stream are both kept: they are evidence. `find` tells beforehand.
@@ -73,6 +79,7 @@ class Store(Protocol):
         Args:
             entries: In the order they shall have.
             cursors: Origin -> next position wanted of that log, moved in the same transaction.
+            notes: Origin -> newest checkpoint seen of that log, kept in the same transaction; see `set_note`.
 
         Raises:
             StoreError: Nothing was kept. After a power cut a group whose commit failed may be there all the same: the

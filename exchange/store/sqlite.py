@@ -78,6 +78,7 @@ SELECT number FROM lane WHERE number > :seen AND number <= :top AND (channel = '
 """
 Lane = tuple[str, str, tuple[str, ...]]
 Readers = tuple[frozenset[str] | None, frozenset[str] | None]
+NOTE: Final = "INSERT INTO note (origin, note) VALUES (?, ?) ON CONFLICT DO UPDATE SET note = excluded.note"
 
 
 class SqliteStore:
@@ -165,7 +166,13 @@ class SqliteStore:
 
     # ---- appending
 
-    def append(self, entries: Sequence[NewEntry], *, cursors: Mapping[str, int] | None = None) -> list[int]:
+    def append(
+        self,
+        entries: Sequence[NewEntry],
+        *,
+        cursors: Mapping[str, int] | None = None,
+        notes: Mapping[str, bytes] | None = None,
+    ) -> list[int]:
         """See Store."""
         if self._restart_due:
             self._restart_wal()
@@ -195,6 +202,7 @@ class SqliteStore:
                     "ON CONFLICT DO UPDATE SET position = excluded.position",
                     (cursors or {}).items(),
                 )
+                write.executemany(NOTE, (notes or {}).items())
             # Nothing is remembered before it is durable: a failed commit leaves no trace here either.
             self._keep_tiles(tiles)
             self._keep_lanes(lanes)
@@ -446,8 +454,7 @@ class SqliteStore:
 
     def set_note(self, origin: str, note: bytes) -> None:
         """See Store."""
-        sql = "INSERT INTO note (origin, note) VALUES (?, ?) ON CONFLICT DO UPDATE SET note = excluded.note"
-        self._do((sql, origin, note))
+        self._do((NOTE, origin, note))
 
     def meta(self, key: str) -> bytes | None:
         """See Store."""
