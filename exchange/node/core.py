@@ -116,6 +116,8 @@ class Node:
         self._writer = threading.Thread(target=self._write_forever, name="store-write", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._note = b""
+        # The writer thread's own: the loop learns of it a moment later, and must never be handed an older one.
+        self._signed = b""
         self._failed: StoreError | None = None
 
     # ---- life
@@ -142,7 +144,7 @@ class Node:
             if position_after <= position:
                 break
             position = position_after
-        self._note = self._sign(self.store.size())
+        self._note = self._signed = self._sign(self.store.size())
 
     async def stop(self) -> None:
         """Finish what waits, then close the store."""
@@ -253,12 +255,18 @@ class Node:
                 self.counters.refuse(error.reason)
                 results.append((digest(data), error))
                 continue
-            if taken.new:
+            if taken.new or await self._unlogged(taken.document.digest):
                 receipts += [self._enqueue(_document_entry(document)) for document in self._newly_held(taken.document)]
             results.append((taken.document.digest, None))
         if receipts:
             await asyncio.gather(*receipts)
         return results
+
+    async def _unlogged(self, identity: bytes) -> bool:
+        """Whether a document is held in memory only: the disk failed when it came."""
+        if identity in self._pending or not self.trust.holds(identity):
+            return False
+        return await self._read(self.store.position_of, identity) is None and identity not in self._pending
 
     def _newly_held(self, document: documents.Document) -> list[documents.Document]:
         """What a document brought into the log: the first agreement brings the party documents it waited for."""
@@ -343,7 +351,9 @@ class Node:
             before = self.store.size()
             positions = iter(self.store.append(entries, cursors=cursors, notes=notes))
             size = self.store.size()
-            note = self._sign(size) if size != before else self._note
+            if size != before:
+                self._signed = self._sign(size)
+            note = self._signed
             receipts = [self._receipt(waiting.entry, positions, size, note) for waiting in group]
         except Exception as cause:
             error = cause if isinstance(cause, StoreError) else StoreError(f"the writer failed: {cause}")

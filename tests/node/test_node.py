@@ -388,6 +388,25 @@ async def test_failing_disk_is_answered_and_nothing_is_believed_kept(
         assert [entry.leaf for entry in await read(stub)] == [each.id for each in sealed]
 
 
+async def test_document_the_disk_did_not_take_is_logged_when_it_comes_again(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster, store = running.cluster, running.kr.node.store
+    key, lineage = cluster.world.desks[SENDER], cluster.world.lineage
+    card = founding.key_card(SENDER, key, suite.CardKey.generate(), lineage=lineage, week=week_of(now_ms()) + 3)
+
+    def fail(*_: Any, **__: Any) -> list[int]:
+        raise StoreError("cannot append: the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "append", fail)
+        with pytest.raises(StoreError):
+            await running.kr.node.take_documents([card.encode()], now_ms=now_ms())
+    assert store.position_of(card.digest) is None
+    await running.kr.node.take_documents([card.encode()], now_ms=now_ms())
+    assert store.position_of(card.digest) is not None
+
+
 async def test_own_failing_disk_does_not_skip_what_is_followed(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
