@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from bench.figures import percentile
 from bench.process import child, line, scratch
-from bench.reports import REPORT_BYTES, report_item
+from bench.reports import report_item
 from exchange import desk, envelope
 from exchange.demo.found import NODES, Founded, desk_directory, found
 from exchange.v1 import report_pb2
@@ -115,7 +115,9 @@ async def exchange(audience: int, *, timers: Path | None = None) -> AsyncIterato
         yield Running(founded, nodes)
 
 
-async def _open(running: Running, stack: AsyncExitStack, role: str, *arguments: str, timers: Path | None = None) -> asyncio.subprocess.Process:
+async def _open(
+    running: Running, stack: AsyncExitStack, role: str, *arguments: str, timers: Path | None = None
+) -> asyncio.subprocess.Process:
     name = PUBLISHER if role == "publish" else READER
     before = ["bench.timed", str(timers / f"desk-{role}.json")] if timers else []
     directory = str(running.founded.directory / desk_directory(name))
@@ -123,7 +125,9 @@ async def _open(running: Running, stack: AsyncExitStack, role: str, *arguments: 
     return await stack.enter_async_context(child(*command, log=running.founded.directory / f"{role}.log"))
 
 
-async def throughput(running: Running, *, reports: int, batch: int, timeout_s: float = 60.0, timers: Path | None = None) -> dict[str, Any]:
+async def throughput(
+    running: Running, *, reports: int, batch: int, timeout_s: float = 60.0, timers: Path | None = None
+) -> dict[str, Any]:
     """Reports per second from the first call of `publish` to the last report opened at the other desk.
 
     Args:
@@ -143,7 +147,12 @@ async def throughput(running: Running, *, reports: int, batch: int, timeout_s: f
         publisher = await _open(running, stack, "publish", *given, timers=timers)
         for process in (reader, publisher):
             await line(process)
-        pids = {"desk publishing": publisher.pid, "its node": running.nodes[0].pid, "other node": running.nodes[1].pid, "desk reading": reader.pid}
+        pids = {
+            "desk publishing": publisher.pid,
+            "its node": running.nodes[0].pid,
+            "other node": running.nodes[1].pid,
+            "desk reading": reader.pid,
+        }
         cpu = {name: cpu_s(pid) for name, pid in pids.items()}
         disk = {name: written_bytes(pid) for name, pid in pids.items()}
         crossed = loopback_bytes()
@@ -202,17 +211,35 @@ def wire_bytes(audience: int, batch: int) -> dict[str, float]:
     from keys import suite
 
     card = suite.CardKey.generate().public
-    header = envelope_pb2.Header(lineage=bytes(32), agreement=bytes(32), agreement_version=1, sender=PUBLISHER, channel=CHANNEL, marking=docs.MARKING_AMBER,
-        stream=bytes(16), seq=1000, prev_seq=999, prev_id=bytes(32), create_time_ms=1_700_000_000_000, expire_time_ms=1_701_000_000_000)  # fmt: skip
+    header = envelope_pb2.Header(
+        lineage=bytes(32),
+        agreement=bytes(32),
+        agreement_version=1,
+        sender=PUBLISHER,
+        channel=CHANNEL,
+        marking=docs.MARKING_AMBER,
+        stream=bytes(16),
+        seq=1000,
+        prev_seq=999,
+        prev_id=bytes(32),
+        create_time_ms=1_700_000_000_000,
+        expire_time_ms=1_701_000_000_000,
+    )
     for party in NODES:
         header.rosters.add(party=party, generation=1, version=1, digest=bytes(32))
     names = [f"nl.agency-{index // 25}/d{index % 25}" for index in range(audience)]
     for name in names:
         header.audience.add(desk=name, card=bytes([1]) * 32)
     items = [report_item(index) for index in range(batch)]
-    sealed = envelope.seal(items, header, key=suite.SigningKey.generate(suite.DESK_SUITE), cards=dict.fromkeys(names, card))
+    sealed = envelope.seal(
+        items, header, key=suite.SigningKey.generate(suite.DESK_SUITE), cards=dict.fromkeys(names, card)
+    )
     plain = len(envelope_pb2.Payload(items=items).SerializeToString())
-    return {"sealed_per_report": len(sealed.data) / batch, "plain_per_report": plain / batch, "ratio": len(sealed.data) / plain}
+    return {
+        "sealed_per_report": len(sealed.data) / batch,
+        "plain_per_report": plain / batch,
+        "ratio": len(sealed.data) / plain,
+    }
 
 
 async def start(runs: int = 5) -> dict[str, Any]:
@@ -315,5 +342,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    assert REPORT_BYTES == len(report_item(0))
     main()

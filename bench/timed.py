@@ -46,12 +46,12 @@ class _Connection(sqlite3.Connection):
 
 def install() -> None:
     """Put the timers in."""
-    from exchange import admission, envelope, report
+    from exchange import admission, envelope, policy, report
     from exchange.desk import desk
     from exchange.node import core
     from keys import suite
 
-    sqlite3.connect = functools.partial(sqlite3.connect, factory=_Connection)
+    setattr(sqlite3, "connect", functools.partial(sqlite3.connect, factory=_Connection))  # noqa: B010
     wraps: list[tuple[str, Any, str]] = [
         ("signature", suite, "verify"),
         ("signature", suite.SigningKey, "sign"),
@@ -64,7 +64,7 @@ def install() -> None:
         ("envelope, rest", envelope, "seal"),
         ("envelope, rest", envelope, "open_envelope"),
         ("policy", admission.Admission, "admit"),
-        ("policy", desk.policy, "audience"),
+        ("policy", policy, "audience"),
         ("report rules", report, "validate"),
         ("report rules", report, "clean_message"),
     ]
@@ -73,12 +73,6 @@ def install() -> None:
     for stage, owner, name in wraps:
         if hasattr(owner, name):
             setattr(owner, name, timed(stage, getattr(owner, name)))
-    # Serialisers are handed over as attributes of the stubs; where they are called there is no other hook.
-    from exchange.v1 import exchange_pb2 as pb
-
-    for message in (pb.PublishRequest, pb.PublishResponse, pb.SubscribeResponse):
-        if isinstance(message.__dict__.get("FromString"), staticmethod):
-            setattr(message, "FromString", staticmethod(timed("protobuf", message.FromString)))  # noqa: B010
 
 
 def main() -> None:
