@@ -348,10 +348,10 @@ class Node:
         try:
             notes = {origin: note for waiting in group for origin, note in waiting.notes.items()}
             entries = [waiting.entry for waiting in group if waiting.entry]
-            before = self.store.size()
             positions = iter(self.store.append(entries, cursors=cursors, notes=notes))
             size = self.store.size()
-            if size != before:
+            # Compared with what was signed, not with the size before: an append may have held and its signing failed.
+            if size != checkpoint.parse(self._signed).size:
                 self._signed = self._sign(size)
             note = self._signed
             receipts = [self._receipt(waiting.entry, positions, size, note) for waiting in group]
