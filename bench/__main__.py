@@ -54,18 +54,17 @@ def _flush_ms() -> float:
     return took
 
 
-async def ours(reports: int, singles: int) -> dict[str, Any]:
-    """Throughput by batch and by audience, one report alone, memory."""
-    found: dict[str, Any] = {"throughput": [], "memory_mb": {}}
-    for audience in AUDIENCES:
-        async with desk_to_desk.exchange(audience) as running:
-            for batch in BATCHES if audience == 10 else (512,):
-                measured = await desk_to_desk.throughput(running, reports=reports, batch=batch)
-                found["throughput"].append({"audience": audience, **measured})
-            if audience == 10:
-                found["latency"] = await desk_to_desk.latency(running, reports=singles)
-                found["memory_mb"] = {"after": running.memory("VmRSS"), "peak": running.memory("VmHWM")}
-    return found
+async def ours(audience: int, reports: int, singles: int) -> dict[str, Any]:
+    """Throughput by batch, one report alone, memory of both nodes after that."""
+    async with desk_to_desk.exchange(audience) as running:
+        return {
+            "throughput": [
+                {"audience": audience, **await desk_to_desk.throughput(running, reports=reports, batch=batch)}
+                for batch in (BATCHES if audience == 10 else (512,))
+            ],
+            "latency": await desk_to_desk.latency(running, reports=singles) if audience == 10 else None,
+            "memory_mb": {"after": running.memory("VmRSS"), "peak": running.memory("VmHWM")},
+        }
 
 
 async def shares(reports: int, batch: int = 512) -> dict[str, dict[str, float]]:
@@ -103,7 +102,8 @@ async def measure(reports: int, singles: int, entries: int) -> dict[str, Any]:
         print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
 
     await part("nats", nats_peer.measure(reports=reports, singles=singles))
-    await part("ours", ours(reports, singles))
+    for audience in AUDIENCES:
+        await part(f"ours_{audience}", ours(audience, reports, singles))
     await part("grpc", grpc_peer.latency(calls=singles))
     await part("start", desk_to_desk.start())
     await part("shares", shares(reports))
@@ -127,10 +127,10 @@ def show(result: dict[str, Any], console: Console) -> None:
     ):
         table.add_column(column, justify="right")
     nats = result.get("nats")
-    mine = result.get("ours")
+    mine = [result[name] for name in (f"ours_{audience}" for audience in AUDIENCES) if name in result]
     if mine and nats:
         rates = {sync: nats[sync]["throughput"]["reports_per_s"] for sync in ("default", "always")}
-        for row in mine["throughput"]:
+        for row in (row for one in mine for row in one["throughput"]):
             table.add_row(
                 str(row["audience"]),
                 str(row["batch"]),
@@ -141,11 +141,13 @@ def show(result: dict[str, Any], console: Console) -> None:
             )
         console.print(table)
         console.print(f"NATS: {rates['default']:,.0f} reports/s at its default, {rates['always']:,.0f} at always")
-        alone, theirs = mine["latency"], nats["always"]["latency"]
-        console.print(
-            f"One report alone: p50 {alone['p50_ms']:.1f} ms, p99 {alone['p99_ms']:.1f} ms; NATS at always "
-            f"{theirs['p50_ms']:.2f} ms: {alone['p50_ms'] / theirs['p50_ms']:.1f} times"
-        )
+        theirs = nats["always"]["latency"]
+        for alone in (one["latency"] for one in mine if one["latency"]):
+            console.print(
+                f"One report alone: p50 {alone['p50_ms']:.1f} ms, p99 {alone['p99_ms']:.1f} ms; NATS at always "
+                f"{theirs['p50_ms']:.2f} ms: {alone['p50_ms'] / theirs['p50_ms']:.1f} times"
+            )
+        console.print("Memory of the nodes, MB:", _rounded([one["memory_mb"] for one in mine]))
     for name in ("grpc", "start", "wire", "growth", "shares", "failed", "machine"):
         console.print(f"[bold]{name}[/]", _rounded(result.get(name)))
 
