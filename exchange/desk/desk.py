@@ -44,6 +44,7 @@ MESSAGE_BYTES: Final = 1_000_000
 RETRY_S: Final = (0.2, 60.0)
 SAME_AGAIN: Final = frozenset({"LIMIT", "STORE_FAILED", "UNREACHABLE", "STATUS_STALE"})
 """Refusals that say nothing against the envelope itself: the same bytes are sent again later."""
+CONTROL: Final = frozenset({"acknowledgement", "heartbeat", "closing", "refusal"})
 MAX_EVENTS: Final = 1000
 HEARTBEAT_DEADLINE_S: Final = 30.0
 
@@ -734,6 +735,9 @@ class Desk:
         items = envelope.open_envelope(
             admitted.checked, desk=self.name, card=self._card(week_of(header.create_time_ms))
         )
+        if header.answers and not all(_is_control(item) for item in items):
+            # A node cannot see what is inside: whoever may only answer must not publish this way (PROTOCOL 6.3).
+            raise PolicyError(f"{header.sender} answers an envelope with more than control items", desk=header.sender)
         received = Received(
             parsed.id, entry.position, header.channel, header.sender, header.marking, header.seq,
             header.create_time_ms, parsed.outer.header, items, tuple(entry.proof), note,
@@ -817,6 +821,15 @@ class Desk:
         taken = list(self._events)
         self._events.clear()
         return taken
+
+
+def _is_control(raw: bytes) -> bool:
+    item = rep.Item()
+    try:
+        item.ParseFromString(raw)
+    except DecodeError:
+        return False
+    return item.WhichOneof("kind") in CONTROL
 
 
 def _stream_of(row: Outgoing) -> bytes:

@@ -71,7 +71,7 @@ class Follower:
                 # Not wait_for: before Python 3.12 it can swallow a cancellation, and the node would not stop.
                 async with asyncio.timeout(3 * HEARTBEAT_S):
                     response = await call.read()
-                if response is grpc.aio.EOF:  # type: ignore[attr-defined]  # missing in the stubs
+                if not isinstance(response, pb.SubscribeResponse):
                     return
                 await self._take(stub, origin, response)
                 self.state = "following"

@@ -359,6 +359,37 @@ async def test_a_refused_envelope_of_ours_is_an_event_and_stays_in_the_outbox(
         assert desk.archive.stuck() == 1
 
 
+async def test_a_reader_may_answer_but_not_publish_that_way(
+    exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with exchange.open(HAGUE) as sender:
+        identity = await sender.publish("chips", said("for the company too"), marking="GREEN")
+        assert await sender.flush(30) == 0
+    async with exchange.open(COMPANY) as reader:
+        await until(reader, "chips", "for the company too")
+        receipt = pb.Item(acknowledgement=pb.Acknowledgement(envelope=identity, time_ms=now_ms()))
+        await reader.publish("chips", receipt, answers=identity)
+        # The node sees no difference: only the reader can tell that this is no control item.
+        await reader.publish("chips", said("smuggled"), answers=identity)
+        await reader.flush(30)
+        assert reader.archive.waiting() == reader.archive.stuck(), reader.state
+    async with exchange.open(HAGUE) as sender:
+        (answer,) = await read(sender, "chips", 1)
+        assert (answer.kind, answer.sender, answer.item.acknowledgement.envelope) == (
+            "acknowledgement",
+            COMPANY,
+            identity,
+        )
+        dropped = [event for event in sender.events() if isinstance(event, Refused)]
+        assert [event.rule for event in dropped] == ["POLICY_PUBLISH"]
+    async with exchange.open(COMPANY) as reader:
+        await reader.publish("chips", said("smuggled again"), answers=identity)
+        await reader.flush(30)
+    monkeypatch.setattr("exchange.desk.desk._is_control", lambda item: True)
+    async with exchange.open(HAGUE) as sender:
+        assert texts(await read(sender, "chips", 1)) == ["smuggled again"]
+
+
 def test_opening_a_place_without_a_desk_says_so(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"nothing/desk\.toml does not exist"):
         Desk.open(tmp_path / "nothing")
