@@ -14,7 +14,7 @@ import pytest
 
 from exchange.demo.found import NODES, Founded, found
 from exchange.demo.run import start_node
-from exchange.desk import Conflict, Delivery, Desk, Refused, SyncDesk
+from exchange.desk import Conflict, Delivery, Desk, Gap, Refused, SyncDesk
 from exchange.desk.archive import Archive
 from exchange.desk.desk import now_ms
 from exchange.errors import PolicyError, ProofError
@@ -332,6 +332,28 @@ async def test_35_using_an_id_first_does_not_silence_its_owner(
         assert identity.hex() in conflicts[0].what
     else:
         assert got == ["nothing to see"]
+
+
+async def test_36_numbers_leak_nothing_of_what_others_are_told(
+    exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with exchange.open(HAGUE) as sender:
+        for text, marking in (("open 1", "GREEN"), ("closed 1", "AMBER"), ("closed 2", "AMBER"), ("open 2", "GREEN")):
+            await publish(sender, "equipment", [text], marking=marking)
+    async with exchange.open(COMPANY) as reader:
+        came = await read(reader, "equipment", 2)
+        assert [(*texts([one]), one.seq) for one in came] == [("open 1", 1), ("open 2", 2)]
+        assert reader.events() == []
+    one_for_all = {"channel": "equipment", "marking": 0, "audience": ""}
+    stream_of, keep = Archive.stream_of, Archive.keep_sealed
+    monkeypatch.setattr(Archive, "stream_of", lambda self, *_: stream_of(self, *one_for_all.values()))
+    monkeypatch.setattr(Archive, "keep_sealed", lambda self, **row: keep(self, **{**row, **one_for_all}))
+    async with exchange.open(HAGUE) as sender:
+        for text, marking in (("open 3", "GREEN"), ("closed 3", "AMBER"), ("open 4", "GREEN")):
+            await publish(sender, "equipment", [text], marking=marking)
+    async with exchange.open(COMPANY) as reader:
+        await read(reader, "equipment", 2)
+        assert [type(event) for event in reader.events()] == [Gap]
 
 
 async def test_22_no_disk_or_log_holds_the_text(exchange: Exchange) -> None:
