@@ -284,7 +284,7 @@ async def _publish(opened: desk.Desk, first: int, reports: int, single: bool, go
         _say(started=time.monotonic())
         before: asyncio.Future[list[bytes]] | None = None
         for start in range(0, reports, WINDOW):
-            window = asyncio.gather(*(opened.publish(CHANNEL, report) for report in said[start : start + WINDOW]))
+            window = asyncio.ensure_future(opened.publish_all(CHANNEL, said[start : start + WINDOW]))
             if before is not None:
                 await before
             before = window

@@ -183,9 +183,7 @@ def publish(
             opened.close()
             return {"reports": len(reports), "readers": readers, "published": 0, "waiting": 0}
         async with opened:
-            ids = await asyncio.gather(
-                *(opened.publish(channel, r, marking=marking.value, to=to or ()) for r in reports)
-            )
+            ids = await opened.publish_all(channel, reports, marking=marking.value, to=to or ())
             waiting = await opened.flush(timeout)
             events = [str(event) for event in opened.events()]
             return {

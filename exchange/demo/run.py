@@ -148,12 +148,9 @@ async def _publish(founded: Founded, console: Console, outcome: Outcome) -> Coun
             task = bar.add_task("", total=sum(len(batch) for _, batch in months) + 1, month="")
             for month, batch in months:
                 # Chip figures are open to companies, mineral prices to governments: two markings, two audiences.
-                await asyncio.gather(
-                    *(
-                        desk.publish(row.channel, row.report, marking="GREEN" if row.channel == "chips" else "AMBER")
-                        for row in batch
-                    )
-                )
+                for channel, marking in (("chips", "GREEN"), ("minerals", "AMBER")):
+                    said = [row.report for row in batch if row.channel == channel]
+                    await desk.publish_all(channel, said, marking=marking)
                 counts.update(row.channel for row in batch)
                 bar.update(task, advance=len(batch), month=month)
             await desk.publish(notice.channel, notice.report, marking="AMBER+STRICT")

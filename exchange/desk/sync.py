@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -50,6 +50,12 @@ class SyncDesk:
     ) -> bytes:
         """See Desk.publish."""
         return self._run(self.desk.publish(channel, said, marking=marking, to=to))
+
+    def publish_all(
+        self, channel: str, said: Iterable[rep.Report | rep.Item], *, marking: str = "AMBER", to: Sequence[str] = ()
+    ) -> list[bytes]:
+        """See Desk.publish_all."""
+        return self._run(self.desk.publish_all(channel, said, marking=marking, to=to))
 
     def flush(self, timeout_s: float | None = None) -> int:
         """See Desk.flush."""

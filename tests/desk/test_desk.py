@@ -18,7 +18,7 @@ from exchange.desk import Conflict, Delivery, Desk, Gap, Refused, SyncDesk
 from exchange.desk.archive import Archive
 from exchange.desk.desk import now_ms
 from exchange.errors import PolicyError, ProofError
-from exchange.report import new_report_id
+from exchange.report import ReportError, new_report_id
 from exchange.v1 import report_pb2 as pb
 from keys.errors import UsageError
 
@@ -332,6 +332,22 @@ async def test_35_using_an_id_first_does_not_silence_its_owner(
         assert identity.hex() in conflicts[0].what
     else:
         assert got == ["nothing to see"]
+
+
+async def test_many_are_taken_or_none(exchange: Exchange) -> None:
+    async with exchange.open(HAGUE) as sender:
+        bad = said("bad")
+        bad.subject.hs = "no code"
+        waiting = sender.archive.waiting()
+        with pytest.raises(ReportError):
+            await sender.publish_all("logistics", [said("good"), bad])
+        assert sender.archive.waiting() == waiting
+        ids = await sender.publish_all("logistics", [said(f"many {n}") for n in range(3)])
+        assert len(ids) == 3
+        assert await sender.publish_all("logistics", []) == []
+        assert await sender.flush(30) == 0
+    async with exchange.open(BZ) as reader:
+        assert [text for text in await until(reader, "logistics", "many 2") if text in ("good", "many 0")] == ["many 0"]
 
 
 async def test_36_numbers_leak_nothing_of_what_others_are_told(
