@@ -18,6 +18,7 @@ from rich.text import Text
 
 from exchange import desk as desks
 from exchange import files, policy, report
+from exchange.clock import now_ms
 from exchange.desk import Delivery, Desk, DeskSettings
 from exchange.node import app as nodes
 from exchange.text import printable
@@ -174,7 +175,7 @@ def publish(
     reader = {".json": report.read_json, ".jsonl": report.read_json_lines, ".csv": report.read_csv}.get(file.suffix)
     if reader is None:
         raise UsageError(f"{file.name} is neither .json, .jsonl nor .csv")
-    reports = reader(_text(file), now_ms=nodes.now_ms())
+    reports = reader(_text(file), now_ms=now_ms())
 
     async def run() -> dict[str, Any]:
         opened = Desk.open(desk, passphrase=_passphrase(passphrase_file))

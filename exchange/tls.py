@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from exchange.errors import IdentityError
-from keys.trust import Trust, mission_of
+from keys.trust import Trust, mission_of, party_of
 from keys.v1 import documents_pb2 as docs
 
 SCHEME: Final = "tocsin://"
@@ -113,7 +113,7 @@ def hosting_node(trust: Trust, name: str) -> str | None:
     """The node whose CA vouches for a name: a node's own, or the one that hosts the desk's mission."""
     if "/" not in name:
         return name if trust.node(name) else None
-    party = name.partition(".")[0]
+    party = party_of(name)
     if party not in trust.parties:
         return None
     view = trust.roster(party)

@@ -9,6 +9,7 @@ from typing import Final
 
 from keys import documents, suite
 from keys.documents import Document
+from keys.trust import party_of
 from keys.v1 import documents_pb2 as pb
 
 HOUR_MS: Final = 3600 * 1000
@@ -112,7 +113,7 @@ def desk_entry(desk: str, key: suite.SigningKey, *, lineage: bytes, first_use_ms
     """A roster entry for a desk with one active key."""
     entry = pb.Desk(desk=desk)
     listed = entry.keys.add(state=pb.KEY_STATE_ACTIVE, first_use_ms=first_use_ms)
-    party = desk.partition(".")[0]
+    party = party_of(desk)
     listed.key.CopyFrom(public_key(key, lineage=lineage, party=party, name=desk, role="desk"))
     return entry
 

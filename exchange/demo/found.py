@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Final
 
 from exchange import desk, files
+from exchange.clock import now_ms
 from exchange.node import app
 from keys import founding
 from keys.documents import Document
 from keys.suite import SigningKey
-from keys.trust import Trust
+from keys.trust import Trust, party_of
 from keys.v1 import documents_pb2 as pb
 
 MISSIONS: Final = {
@@ -79,7 +80,7 @@ def found(
 
     Every key is drawn here, which a real ceremony never does: there each holder draws on its own machine.
     """
-    now = app.now_ms()
+    now = now_ms()
     files.private_directory(directory)
     missions = {**MISSIONS, **(extra_missions or {})}
     parties = {name: founding.found_party(name, now_ms=now) for name in NODES}
@@ -129,7 +130,7 @@ def found(
 
 
 def _make_desk(directory: Path, name: str, lineage: bytes) -> SigningKey:
-    settings = desk.DeskSettings(desk=name, lineage=lineage.hex(), node=NODES[name.partition(".")[0]])
+    settings = desk.DeskSettings(desk=name, lineage=lineage.hex(), node=NODES[party_of(name)])
     return desk.init(directory / desk_directory(name), settings, fast_kdf=True)
 
 

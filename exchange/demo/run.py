@@ -20,10 +20,10 @@ from rich.table import Table
 from rich.text import Text
 
 from exchange import tls, wire
+from exchange.clock import now_ms
 from exchange.demo import data
 from exchange.demo.found import NODES, Founded, found
 from exchange.desk import Delivery, Desk
-from exchange.node import app
 from exchange.v1 import exchange_pb2 as pb
 from exchange.v1 import exchange_pb2_grpc as rpc
 from keys.errors import UsageError
@@ -133,8 +133,8 @@ async def demo(directory: Path, console: Console) -> Outcome:
 
 async def _publish(founded: Founded, console: Console, outcome: Outcome) -> Counter[str]:
     """Month by month, then one control notice; the counts by channel."""
-    months = list(data.monthly_reports(now_ms=app.now_ms(), since=SINCE))
-    notice = data.control_notice(now_ms=app.now_ms())
+    months = list(data.monthly_reports(now_ms=now_ms(), since=SINCE))
+    notice = data.control_notice(now_ms=now_ms())
     counts: Counter[str] = Counter()
     bar = Progress(
         TextColumn("publishing {task.fields[month]}"),
@@ -169,8 +169,7 @@ class Read:
     """What one desk got."""
 
     counts: Counter[str] = field(default_factory=Counter)
-    receipts: int = 0
-    levels: Counter[str] = field(default_factory=Counter)
+    receipts: Counter[str] = field(default_factory=Counter)
     last: dict[str, Delivery] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
@@ -179,13 +178,13 @@ async def _read(founded: Founded, name: str, wanted: Counter[str], *, wait: bool
     """Everything on the channels, until all that is wanted came or time is up."""
     read = Read()
     async with Desk.open(founded.desk(name)) as desk:
-        channels = sorted(desk.trust.agreement(app.now_ms()).channels)
+        channels = sorted(desk.trust.agreement(now_ms()).channels)
         limit = time.monotonic() + (ARRIVE_S if wait else 0)
         while True:
             for channel in channels:
                 async for delivery in desk.subscribe(channel, follow=False):
                     desk.check_receipt(delivery)
-                    read.receipts += 1
+                    read.receipts[channel] += 1
                     read.counts[channel] += 1
                     read.last[channel] = delivery
             if read.counts >= wanted or time.monotonic() > limit:
@@ -206,7 +205,7 @@ def _show_abroad(console: Console, published: Counter[str], abroad: Read) -> Non
             channel,
             str(published[channel]),
             str(abroad.counts[channel]),
-            str(abroad.counts[channel]),
+            str(abroad.receipts[channel]),
             Text(newest[:60]),
         )
     console.print(table)
@@ -245,8 +244,8 @@ async def try_as_outsider(founded: Founded) -> str:
     if node is None:
         raise UsageError("the demo has no node")
     key, leaf_key = tls.new_key(), tls.new_key()
-    ca = tls.make_ca(node.node, key, now_ms=app.now_ms())
-    leaf = tls.issue(ca, key, PUBLISHER, leaf_key.public_key(), now_ms=app.now_ms())
+    ca = tls.make_ca(node.node, key, now_ms=now_ms())
+    leaf = tls.issue(ca, key, PUBLISHER, leaf_key.public_key(), now_ms=now_ms())
     credentials = grpc.ssl_channel_credentials(tls.der_to_pem(node.tls_ca), tls.key_pem(leaf_key), tls.pem(leaf))
     options = [*wire.CLIENT_OPTIONS, ("grpc.ssl_target_name_override", node.node)]
     async with grpc.aio.secure_channel(node.endpoint, credentials, options=options) as channel:

@@ -21,6 +21,7 @@ from google.protobuf.message import DecodeError
 
 from exchange import checkpoint, envelope, files, merkle, policy, report, tls, wire
 from exchange.admission import Admission
+from exchange.clock import now_ms
 from exchange.desk.archive import Archive, Outgoing, Received
 from exchange.desk.events import Conflict, Delivery, Event, Gap, Receipt, Refused, Stale
 from exchange.desk.settings import DeskSettings
@@ -33,7 +34,7 @@ from keys import documents, founding, suite
 from keys.encoding import digest, pae, parse_canonical
 from keys.errors import TocsinError, UsageError
 from keys.keystore import Keystore
-from keys.trust import CARDS_AHEAD, AgreementView, RosterView, week_of
+from keys.trust import CARDS_AHEAD, AgreementView, RosterView, party_of, week_of
 from keys.v1 import documents_pb2 as docs
 
 LINGER_S: Final = 0.01
@@ -51,11 +52,6 @@ MAX_EVENTS: Final = 1000
 HEARTBEAT_DEADLINE_S: Final = 30.0
 
 log = structlog.get_logger("tocsin.desk")
-
-
-def now_ms() -> int:
-    """Milliseconds UTC."""
-    return time.time_ns() // 1_000_000
 
 
 @dataclass(slots=True)
@@ -184,7 +180,7 @@ class Desk:
         return made
 
     def _listed(self) -> bool:
-        party = self.name.partition(".")[0]
+        party = party_of(self.name)
         try:
             return self.name in self.trust.roster(party).desks
         except TocsinError:
@@ -381,7 +377,8 @@ class Desk:
                 while self._queued or self.archive.waiting() > self.archive.stuck():
                     self._outbox_empty.clear()
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._outbox_empty.wait(), 0.2)
+                        async with asyncio.timeout(0.2):
+                            await self._outbox_empty.wait()
         return self.archive.waiting()
 
     async def _seal_forever(self) -> None:
@@ -703,7 +700,9 @@ class Desk:
         head: checkpoint.Checkpoint | None = None
         try:
             while True:
-                response = await asyncio.wait_for(call.read(), HEARTBEAT_DEADLINE_S)
+                # Not wait_for: before Python 3.12 it can swallow a cancellation, and the desk would not stop.
+                async with asyncio.timeout(HEARTBEAT_DEADLINE_S):
+                    response = await call.read()
                 if not isinstance(response, pb.SubscribeResponse):
                     return
                 deliveries, head = await asyncio.to_thread(self._take, channel, response, head)

@@ -21,6 +21,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from exchange import files, tls, wire
+from exchange.clock import now_ms
 from exchange.envelope import prune
 from exchange.errors import IdentityError
 from exchange.node.core import Node
@@ -32,7 +33,7 @@ from exchange.v1 import exchange_pb2_grpc as rpc
 from keys import founding, suite
 from keys.errors import TocsinError, UsageError
 from keys.keystore import Keystore
-from keys.trust import Trust
+from keys.trust import Trust, party_of
 from keys.v1 import documents_pb2 as docs
 
 SERVICE: Final = "exchange.v1.Exchange"
@@ -67,11 +68,6 @@ def status(directory: Path) -> dict[str, object]:
     return {"running": now_ms() - int(str(said["time_ms"])) < FRESH_STATUS_MS, **said}
 
 
-def now_ms() -> int:
-    """Milliseconds UTC."""
-    return time.time_ns() // 1_000_000
-
-
 def init(directory: Path, settings: NodeSettings, *, passphrase: bytes = b"", fast_kdf: bool = False) -> docs.Node:
     """Make a node's directory: settings, keystore with log key and CA. Returns its roster entry, but for relays.
 
@@ -96,7 +92,7 @@ def init(directory: Path, settings: NodeSettings, *, passphrase: bytes = b"", fa
         enrol_endpoint=settings.enrol_endpoint,
         tls_ca=ca.public_bytes(serialization.Encoding.DER),
     )
-    party = settings.name.partition(".")[0]
+    party = party_of(settings.name)
     entry.log_key.CopyFrom(founding.public_key(log_key, lineage=lineage, party=party, name=settings.name, role="log"))
     return entry
 

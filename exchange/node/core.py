@@ -25,7 +25,7 @@ from keys import documents
 from keys.encoding import digest, parse_canonical
 from keys.errors import PeerError, TocsinError
 from keys.suite import SigningKey
-from keys.trust import MissingDocumentError, Trust
+from keys.trust import MissingDocumentError, Trust, party_of
 
 T = TypeVar("T")
 log = structlog.get_logger("tocsin.node")
@@ -457,7 +457,7 @@ class Node:
             ProofError: Not one of our checkpoints, or not signed by the caller.
         """
         cosigner = self.trust.node(by)
-        if cosigner is None or by.partition(".")[0] == self.name.partition(".")[0]:
+        if cosigner is None or party_of(by) == party_of(self.name):
             raise IdentityError("only a node of another party cosigns", caller=by)
         seen = checkpoint.verify(note, self._log_key.suite, self._log_key.public, name=self.name)
         checkpoint.verify_cosignature(note, cosigner.log_key.suite, cosigner.log_key.key, name=by)
@@ -512,7 +512,7 @@ class Node:
         hosted = self.trust.hosted(caller)
         if node is None or not node.relays:
             return hosted
-        view = self.trust.roster(caller.partition(".")[0])
+        view = self.trust.roster(party_of(caller))
         return hosted | {desk.name for desk in view.desks.values() if desk.mission in node.relays}
 
     async def subscribe(

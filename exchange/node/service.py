@@ -14,6 +14,7 @@ from exchange.v1 import exchange_pb2_grpc as rpc
 from keys import suite
 from keys.encoding import digest, pae
 from keys.errors import SignatureError, TocsinError
+from keys.trust import party_of
 
 MAX_PUBLISH_BYTES: Final = 1_100_000
 MAX_IN_FLIGHT: Final = 64
@@ -254,7 +255,7 @@ class EnrolService(rpc.ExchangeServicer):
             raise IdentityError("the request is out of date or too large")
         if request.desk not in trust.hosted(self._node.name):
             raise IdentityError("the desk is not hosted here")
-        listed = trust.roster(request.desk.partition(".")[0]).desks[request.desk]
+        listed = trust.roster(party_of(request.desk)).desks[request.desk]
         message = pae("tocsin/1/enrol", trust.lineage, self._node.name, request.desk, request.csr, request.time_ms)
         for key in listed.keys.values():
             if trust.key_ended(request.desk, key.id):

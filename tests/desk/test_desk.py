@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from exchange.clock import now_ms
 from exchange.demo.found import NODES, Founded, found
 from exchange.demo.run import start_node
 from exchange.desk import Conflict, Delivery, Desk, Gap, Refused, SyncDesk
 from exchange.desk.archive import Archive
-from exchange.desk.desk import now_ms
 from exchange.errors import PolicyError, ProofError
 from exchange.report import ReportError, new_report_id
 from exchange.v1 import report_pb2 as pb

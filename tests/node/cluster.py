@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,8 @@ import grpc
 from cryptography import x509
 
 from exchange import checkpoint, envelope, files, tls, wire
+from exchange.clock import now_ms
+from exchange.demo.found import free_ports
 from exchange.merkle import verify_inclusion
 from exchange.node import app
 from exchange.node.app import App, NodeSettings
@@ -29,23 +30,6 @@ from tests.mail import send
 from tests.world import DESKS, MISSIONS, World, draft
 
 NODES = ("kr.the-hague-1", "nl.seoul-1")
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports nobody listens on; held together, so that they differ."""
-    held = [socket.socket() for _ in range(count)]
-    try:
-        for each in held:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in held]
-    finally:
-        for each in held:
-            each.close()
-
-
-def now_ms() -> int:
-    """Milliseconds UTC."""
-    return time.time_ns() // 1_000_000
 
 
 def host_of(desk: str) -> str:
