@@ -1,0 +1,49 @@
+"""`tocsin-keys`: found an exchange, change it, replace every key in it. Files travel by hand; no network is needed.
+
+Results on stdout (`--json` for machines), talk on stderr; exit 0 done, 1 refused, 2 misused.
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NoReturn
+
+import typer
+
+from keys.cli.terminal import err, printable
+from keys.errors import TocsinError, UsageError
+
+app = typer.Typer(
+    name="tocsin-keys",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Found an exchange of two countries, change it, and replace every key in it. Needs no network: files travel by"
+    " hand, and each holder signs on a machine of their own.",
+)
+
+
+@app.callback()
+def _root() -> None:
+    """Keep the commands in groups, even while there is one."""
+
+
+# Each group of commands is a module by noun with a `group` of its own: app.add_typer(noun.group, name="noun").
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    try:
+        yield
+    except TocsinError as error:
+        err.print(f"tocsin-keys: error: {printable(str(error))}")
+        if error.hint:
+            err.print(f"tocsin-keys: hint: {printable(error.hint)}")
+        sys.exit(2 if isinstance(error, UsageError) else 1)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Entry point; `arguments` are those of the process unless given."""
+    with _errors():
+        app(list(arguments) if arguments is not None else None, prog_name="tocsin-keys")
+    sys.exit(0)

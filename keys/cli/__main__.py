@@ -1,0 +1,5 @@
+"""`python -m keys.cli` is `tocsin-keys`."""
+
+from keys.cli import main
+
+main()
