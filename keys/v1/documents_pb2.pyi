@@ -72,6 +72,12 @@ class Signed(_message.Message):
     signatures: _containers.RepeatedCompositeFieldContainer[Signature]
     def __init__(self, type: _Optional[str] = ..., body: _Optional[bytes] = ..., signatures: _Optional[_Iterable[_Union[Signature, _Mapping]]] = ...) -> None: ...
 
+class Bundle(_message.Message):
+    __slots__ = ("documents",)
+    DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
+    documents: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, documents: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
 class PublicKey(_message.Message):
     __slots__ = ("suite", "key", "possession")
     SUITE_FIELD_NUMBER: _ClassVar[int]
