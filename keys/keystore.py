@@ -12,7 +12,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_bytes
@@ -37,6 +37,7 @@ MAX_MEMORY_KIB: Final = 512 * 1024
 _LABEL: Final = "tocsin/1/keystore"
 _KEY_SIZE: Final = 32
 _MAX_HEADER_BYTES: Final = 256
+_READ_AGAIN: Final = 100
 _HEADER: Final = re.compile(
     rb"tocsin/1/keystore (?:machine|argon2id ([1-9]\d{0,9}) ([1-9]\d{0,9}) ([1-9]\d{0,9}))"
     rb" ([0-9a-f]{32}) ([0-9a-f]{64})\n"
@@ -106,7 +107,8 @@ _TEST_COSTS: Final = (1, 1, 8)
 class Keystore:
     """Secrets by name. Make one with `create` or `open`; it cannot be printed, copied or pickled.
 
-    Deleting a secret replaces the file; blocks of the old one, and copies in memory, are beyond this program's reach.
+    Every change replaces the file and overwrites the old one. What a flash disk, a snapshot or a backup keeps of it, and
+    copies in memory, are beyond this program's reach.
     """
 
     __slots__ = ("_body", "_key", "_parameters", "_path", "_write_salt")
@@ -130,7 +132,10 @@ class Keystore:
             KeystoreError: Something is there already, or a key file with open permissions.
             UsageError: A passphrase over MAX_PASSPHRASE_BYTES.
         """
-        file = Path(path).resolve()
+        return cls._write_new(Path(path).resolve(), passphrase, {}, fast_kdf=fast_kdf)
+
+    @classmethod
+    def _write_new(cls, file: Path, passphrase: bytes, body: _Body, *, fast_kdf: bool) -> Self:
         costs = None if not passphrase else _TEST_COSTS if fast_kdf else _COSTS
         parameters = _Parameters(costs, token_bytes(16))
         with _locked(file):
@@ -142,8 +147,8 @@ class Keystore:
                 _replace(machine_key, token_bytes(_KEY_SIZE))
             key = _derive(file, parameters, passphrase)
             write_salt = token_bytes(_KEY_SIZE)
-            _replace(file, _seal(parameters, key, write_salt, {}))
-            return cls(file, parameters, key, {}, write_salt)
+            _replace(file, _seal(parameters, key, write_salt, body))
+            return cls(file, parameters, key, body, write_salt)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], passphrase: bytes) -> Self:
@@ -218,6 +223,35 @@ class Keystore:
         with self._changing() as body:
             self._find(body, name)
             del body[name]
+
+    def copy_to(self, path: str | os.PathLike[str], passphrase: bytes, *, fast_kdf: bool = False) -> tuple[Entry, ...]:
+        """Write every secret into a new keystore, opened again to be sure; this one stays. For backup and restore.
+
+        A copy has its own salts and keys: nothing shows that two files hold the same secrets.
+
+        Args:
+            path: Where; nothing may be there yet.
+            passphrase: Of the copy, as in `create`.
+            fast_kdf: For tests only.
+
+        Returns:
+            What the copy holds.
+
+        Raises:
+            KeystoreError: Something is there already, or the copy does not open and is removed again.
+            UsageError: A passphrase over MAX_PASSPHRASE_BYTES.
+        """
+        file = Path(path).resolve()
+        body = dict(self._current())
+        type(self)._write_new(file, passphrase, body, fast_kdf=fast_kdf).close()
+        try:
+            with type(self).open(file, passphrase) as copy:
+                if copy._current() != body:
+                    raise KeystoreError(f"{file} does not hold what was written", hint="use another disk")
+                return copy.entries()
+        except KeystoreError:
+            file.unlink(missing_ok=True)
+            raise
 
     def close(self) -> None:
         """Let go of the secrets; closing twice is fine."""
@@ -345,45 +379,85 @@ def _bytes(text: str) -> bytes:
 
 def _read_private(file: Path, limit: int) -> bytes:
     """The bytes of a file that only its owner can read, at most `limit`."""
-    try:
-        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as error:
-        raise KeystoreError(f"cannot read {file}: {error.strerror}") from None
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise KeystoreError(f"{file} is not a file")
-        if status.st_mode & 0o077:
-            raise KeystoreError(f"other users have rights on {file}", hint=f"chmod 600 {file}")
-        with os.fdopen(descriptor, "rb", closefd=False) as stream:
-            data = stream.read(limit + 1)
-    finally:
-        os.close(descriptor)
-    if len(data) > limit:
-        raise KeystoreError(f"{file} is longer than {limit} bytes")
-    return data
+    for _ in range(_READ_AGAIN):
+        try:
+            descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError as error:
+            raise KeystoreError(f"cannot read {file}: {error.strerror}") from None
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise KeystoreError(f"{file} is not a file")
+            if status.st_mode & 0o077:
+                raise KeystoreError(f"other users have rights on {file}", hint=f"chmod 600 {file}")
+            with os.fdopen(descriptor, "rb", closefd=False) as stream:
+                data = stream.read(limit + 1)
+            replaced = not os.fstat(descriptor).st_nlink
+        finally:
+            os.close(descriptor)
+        if len(data) > limit:
+            raise KeystoreError(f"{file} is longer than {limit} bytes")
+        # Another process replaced it meanwhile, and may have begun to wipe what we read.
+        if not replaced:
+            return data
+    raise KeystoreError(f"{file} is replaced again and again", hint="find out which program writes it")
 
 
 def _replace(file: Path, data: bytes) -> None:
-    """Put `data` in the place of `file`, whole or not at all, through a power cut. The lock is held."""
+    """Put `data` in the place of `file`, whole or not at all, through a power cut. The lock is held.
+
+    What stood there is overwritten once the new file is safe: it holds secrets that may have been deleted.
+    """
     fresh = file.with_name(file.name + ".new")
     try:
-        fresh.unlink(missing_ok=True)
+        with _wiping(fresh):
+            fresh.unlink(missing_ok=True)
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(descriptor)
-        fresh.replace(file)
-        directory = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            os.fsync(directory)
+            _write(descriptor, data)
+            os.fsync(descriptor)
         finally:
-            os.close(directory)
+            os.close(descriptor)
+        with _wiping(file):
+            fresh.replace(file)
+            directory = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
     except OSError as error:
         raise KeystoreError(
             f"cannot write {file}: {error.strerror}", hint="what was there before is still there"
         ) from None
+
+
+@contextmanager
+def _wiping(file: Path) -> Iterator[None]:
+    """Overwrite the blocks of a file that the block removes from its directory, if nothing else links to it.
+
+    A file system that writes elsewhere, and a flash disk, keep them all the same: this is the most a program can do.
+    """
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        yield
+        return
+    try:
+        yield
+        status = os.fstat(descriptor)
+        if stat.S_ISREG(status.st_mode) and not status.st_nlink:
+            # A disk that fails here has the new file already; nothing is left to report.
+            with suppress(OSError):
+                _write(descriptor, bytes(min(status.st_size, MAX_FILE_BYTES)))
+                os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
 
 
 @contextmanager
