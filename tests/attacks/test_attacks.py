@@ -21,6 +21,9 @@ from keys.documents import Document, ThresholdError
 from keys.encoding import canonical_bytes, digest
 from keys.errors import OpenError, SignatureError, UnknownSuiteError
 from keys.trust import Trust, week_of
+from keys.trust import cards as cards_taker
+from keys.trust import roster as roster_taker
+from keys.trust.claims import Claims
 from keys.v1 import documents_pb2 as pb
 from tests import chains, mail
 from tests.chains import DAY
@@ -148,7 +151,7 @@ def test_03_a_component_key_in_use_elsewhere_disables_the_desk_that_brings_it(tr
     roster = chains.next_roster(world(), "nl", bend)
     trust.take(roster, now_ms=NOON)
     assert "in use elsewhere" in trust.roster("nl").disabled["nl.bz/zz"]
-    monkeypatch.setattr(trust_module._Claims, "add", yes)
+    monkeypatch.setattr(Claims, "add", yes)
     careless = world().trust()
     careless.take(roster, now_ms=NOON)
     assert "nl.bz/zz" in careless.roster("nl").desks
@@ -376,7 +379,7 @@ def test_13_an_older_roster_is_refused(trust: Trust, monkeypatch: Patch) -> None
     older = chains.next_roster(world(), "nl", lambda body: setattr(body, "version", 0))
     with pytest.raises(trust_module.RollbackError):
         trust.take(older, now_ms=NOON)
-    monkeypatch.setattr(trust_module, "_check_chain", yes)
+    monkeypatch.setattr(roster_taker, "check_chain", yes)
     trust.take(older, now_ms=NOON)
     assert trust.roster("nl").body.version == 0
 
@@ -402,7 +405,7 @@ def test_15_a_counter_pushed_to_its_end_restarts_with_new_keys(trust: Trust) -> 
     trust.take(chains.next_status(world(), "nl", version=2**63), now_ms=NOON)
     with pytest.raises(trust_module.RollbackError):
         trust.take(chains.next_status(world(), "nl", version=2), now_ms=NOON)
-    pushed = trust._chains["nl"].status
+    pushed = trust._held.chains["nl"].status
     fresh = {"status": {"duty": suite.SigningKey.generate(1)}}
     document = chains.next_party(world(), "nl", fresh)
     trust.take(document, now_ms=NOON)
@@ -411,10 +414,10 @@ def test_15_a_counter_pushed_to_its_end_restarts_with_new_keys(trust: Trust) -> 
         keys, lineage=trust.lineage, agreement=world().agreement, roster=world().rosters["nl"], version=1, now_ms=NOON
     )
     # Without the restart the new keys inherit the thief's counter.
-    trust._chains["nl"].status = pushed
+    trust._held.chains["nl"].status = pushed
     with pytest.raises(trust_module.RollbackError):
         trust.take(status, now_ms=NOON)
-    trust._chains["nl"].status = None
+    trust._held.chains["nl"].status = None
     assert trust.take(status, now_ms=NOON).new
 
 
@@ -780,7 +783,7 @@ def test_42_a_stolen_desk_key_fills_a_bounded_number_of_cards(trust: Trust, monk
         return len(trust.documents()) - before
 
     assert flood() == 11 - 2
-    monkeypatch.setattr(trust_module, "CARDS_AHEAD", 1000)
+    monkeypatch.setattr(cards_taker, "CARDS_AHEAD", 1000)
     assert flood() > 50
 
 

@@ -31,11 +31,11 @@ def held() -> Trust:
 
 def refused(held: Trust, document: Document, error: type[PeerError], *, now_ms: int = NOON) -> PeerError:
     """Taking raises exactly this, and nothing changed."""
-    before, version, components = held.documents(), held.version, dict(held._components)
+    before, version, components = held.documents(), held.version, dict(held._held.components)
     with pytest.raises(error) as failure:
         held.take(document, now_ms=now_ms)
     assert type(failure.value) is error, failure.value
-    assert (held.documents(), held.version, held._components) == (before, version, components)
+    assert (held.documents(), held.version, held._held.components) == (before, version, components)
     return failure.value
 
 

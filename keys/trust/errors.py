@@ -1,0 +1,45 @@
+"""Why a document is not taken: the reasons are rule ids of docs/PROTOCOL.md section 12."""
+
+from keys.errors import PeerError
+
+
+class TrustError(PeerError):
+    """A document breaks the rules of its chain."""
+
+    status, reason = "FAILED_PRECONDITION", "DOCUMENT_RULE"
+    hint = "compare `tocsin documents show` with the issuing party"
+
+
+class RollbackError(TrustError):
+    """An older version than the one held."""
+
+    reason = "DOCUMENT_ROLLBACK"
+    hint = "get the newest version from its issuer; what is held stays"
+
+
+class GapError(TrustError):
+    """The chain goes up by exactly one; something in between is missing."""
+
+    reason = "DOCUMENT_GAP"
+    hint = "fetch the versions in between first"
+
+
+class EquivocationError(TrustError):
+    """Two different documents at one version: the first seen stays, both are evidence."""
+
+    reason = "DOCUMENT_EQUIVOCATION"
+    hint = "keep both and ask the issuing party; this must not happen"
+
+
+class MissingDocumentError(TrustError):
+    """A document refers to one that is not held."""
+
+    reason = "DOCUMENT_MISSING"
+    hint = "fetch the missing document, then try again"
+
+
+class WrongLineageError(TrustError):
+    """A document of another exchange."""
+
+    reason = "DOCUMENT_LINEAGE"
+    hint = "a drill and production never mix; check which exchange this is"

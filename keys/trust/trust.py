@@ -1,0 +1,229 @@
+"""Trust, the face of the chains: who is this key, what may it, since and until when."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Final
+
+from keys.documents import Document
+from keys.trust import agreement, cards, party, roster, status
+from keys.trust.errors import MissingDocumentError, TrustError, WrongLineageError
+from keys.trust.held import Held, PartyChain
+from keys.trust.names import mission_of, party_of
+from keys.trust.views import AgreementView, Card, DeskKey, RosterView, Taken
+from keys.v1 import documents_pb2 as pb
+
+TAKERS: Final[Mapping[str, Callable[[Held, Document, int], tuple[str, ...]]]] = {
+    "tocsin/1/agreement": agreement.take,
+    "tocsin/1/party": party.take,
+    "tocsin/1/roster": roster.take,
+    "tocsin/1/status": status.take,
+    "tocsin/1/card": cards.take,
+    "tocsin/1/renunciation": cards.take_renunciation,
+}
+
+
+class Trust:
+    """Everything a node or a desk knows of who is who in one exchange.
+
+    Args:
+        lineage: Digest of agreement version 1, compared out of band, all 32 bytes.
+    """
+
+    def __init__(self, lineage: bytes) -> None:
+        if len(lineage) != 32:
+            raise WrongLineageError("a lineage is 32 bytes")
+        self.lineage = lineage
+        self.version = 0
+        """Raised with every change; caches key on it."""
+        self._held = Held(lineage)
+
+    # ---- taking
+
+    def take(self, document: Document, *, now_ms: int) -> Taken:
+        """Verify a document, and hold it if it extends its chain.
+
+        Raises:
+            TrustError: Or another PeerError, saying which rule; nothing changes then.
+
+        Source: docs/PROTOCOL.md section 4; TUF 5.3 and 6.1 for rollback, freeze, fast-forward, mix-and-match.
+        """
+        if document.digest in self._held.digests or document.digest in self._held.candidates:
+            return Taken(document, new=False)
+        taker = TAKERS.get(document.type)
+        if taker is None:
+            raise TrustError(f"{document.type} is not taken by this version")
+        events = taker(self._held, document, now_ms)
+        self.version += 1
+        return Taken(document, new=True, events=events)
+
+    # ---- reading
+
+    def documents(self) -> Sequence[Document]:
+        """Every document held, in an order in which another Trust can take them."""
+        return tuple(self._held.order)
+
+    def holds(self, digest: bytes) -> bool:
+        """Whether a document is held."""
+        return digest in self._held.digests
+
+    @property
+    def founded(self) -> bool:
+        """Whether the first agreement is held."""
+        return bool(self._held.agreements)
+
+    @property
+    def parties(self) -> tuple[str, ...]:
+        """The parties of the newest agreement, sorted."""
+        return tuple(p.party for p in self._held.newest_agreement().body.parties)
+
+    def agreement(self, now_ms: int) -> AgreementView:
+        """The agreement in force at a time: the newest whose effective time has come, else the first.
+
+        Raises:
+            MissingDocumentError: None is held.
+        """
+        return self._held.agreement(now_ms)
+
+    def find_agreement(self, digest: bytes) -> AgreementView:
+        """A held agreement by digest.
+
+        Raises:
+            MissingDocumentError: Not held.
+        """
+        for view in reversed(self._held.agreements):
+            if view.digest == digest:
+                return view
+        raise MissingDocumentError("the pinned agreement is not held", digest=digest.hex())
+
+    def agreement_ends_ms(self, view: AgreementView) -> int:
+        """From when (exclusive) envelopes pinning it are refused: the successor's effective time + grace, or expiry."""
+        index = view.body.version
+        if index < len(self._held.agreements):
+            successor = self._held.agreements[index].body
+            return min(view.body.expire_time_ms, successor.effective_time_ms + successor.grace_ms)
+        return view.body.expire_time_ms
+
+    def roster(self, party: str) -> RosterView:
+        """The newest roster of a party.
+
+        Raises:
+            MissingDocumentError: None is held.
+        """
+        chain = self._held.chains.get(party)
+        if chain is None or not chain.rosters:
+            raise MissingDocumentError(f"no roster of {party} is held", party=party)
+        return chain.rosters[-1]
+
+    def find_roster(self, digest: bytes) -> RosterView:
+        """A held roster by digest, newest or not.
+
+        Raises:
+            MissingDocumentError: Not held.
+        """
+        view = self._held.rosters.get(digest)
+        if view is None:
+            raise MissingDocumentError("a pinned roster is not held", digest=digest.hex())
+        return view
+
+    def superseded_ms(self, view: RosterView) -> int | None:
+        """When the next roster of the party was issued; None while this is the newest."""
+        rosters = self._held.chains[view.party].rosters
+        for older, newer in pairwise(rosters):
+            if older is view:
+                return newer.body.issue_time_ms
+        return None
+
+    def party_document(self, party: str) -> pb.Party:
+        """The newest Party document of a party.
+
+        Raises:
+            MissingDocumentError: None is held.
+        """
+        if party not in self._held.chains:
+            raise MissingDocumentError(f"no party document of {party} is held", party=party)
+        return self._held.chains[party].current
+
+    def status(self, party: str) -> pb.Status | None:
+        """The newest status of a party."""
+        chain = self._held.chains.get(party)
+        return chain.status[1] if chain and chain.status else None
+
+    def stale(self, now_ms: int) -> tuple[str, ...]:
+        """Parties whose status is older than R: their revocations may be unknown to us."""
+        limit = self.agreement(now_ms).body.revocation_ms
+        return tuple(
+            party
+            for party in self.parties
+            if (status := self.status(party)) is None or status.issue_time_ms + limit < now_ms
+        )
+
+    def desk_key(self, key: bytes) -> tuple[str, DeskKey] | None:
+        """The desk and key behind a key identity, in any roster held; ended or not."""
+        return self._held.keys_by_id.get(key)
+
+    def held_card(self, desk: str, week: int) -> Card | None:
+        """The card held for a week even if its signing key ended since: what an earlier sender could use."""
+        return self._held.cards.get((desk, week))
+
+    def card(self, desk: str, week: int) -> Card | None:
+        """The card of a desk for a week; cards die with their signing key."""
+        card = self._held.cards.get((desk, week))
+        return None if card is None or self.key_ended(desk, card.signed_by) else card
+
+    def key_ended(self, desk: str, key: bytes) -> str | None:
+        """Why a signing key counts no longer by the newest documents; None while it does.
+
+        Source: docs/PROTOCOL.md section 4.6 ("revocation by the newest").
+        """
+        return self._held.key_ended(desk, key)
+
+    def voided(self, view: RosterView) -> bool:
+        """Whether the party replaced its roster keys since and issued a roster under the new ones."""
+        return view.body.generation != self._held.chains[view.party].rosters[-1].body.generation
+
+    def suspended(self, *, desk: str, channel: str) -> str | None:
+        """Why a desk's traffic on a channel is suspended by any party; None when it is not.
+
+        A party may suspend a channel for all, but names only of its own people.
+        """
+        for issuer, chain in self._held.chains.items():
+            for suspension in _suspensions(chain):
+                if suspension.channel not in ("", channel) or suspension.name not in ("", desk, mission_of(desk)):
+                    continue
+                if suspension.name and party_of(suspension.name) != issuer:
+                    continue
+                if not suspension.name and not suspension.channel and party_of(desk) != issuer:
+                    continue
+                return f"suspended by {issuer}: {suspension.reason}"
+        return None
+
+    def node(self, name: str) -> pb.Node | None:
+        """A node of the newest roster of its party."""
+        view = self._newest_roster(name)
+        return view.nodes.get(name) if view else None
+
+    def nodes(self) -> Iterator[pb.Node]:
+        """Every node of every newest roster."""
+        for name in self.parties:
+            view = self._held.chains[name].newest
+            yield from view.nodes.values() if view else ()
+
+    def hosted(self, node: str) -> frozenset[str]:
+        """Desks whose mission a node hosts, by the newest roster of the node's party."""
+        view = self._newest_roster(node)
+        if view is None:
+            return frozenset()
+        missions = {name for name, mission in view.missions.items() if mission.node == node}
+        return frozenset(name for name, desk in view.desks.items() if desk.mission in missions)
+
+    def _newest_roster(self, name: str) -> RosterView | None:
+        chain = self._held.chain_of(name)
+        return chain.newest if chain else None
+
+
+def _suspensions(chain: PartyChain) -> list[pb.Suspension]:
+    """Of the newest roster, and of the status until the next roster."""
+    body = chain.newest.body if chain.newest else None
+    said = chain.status[1] if chain.status else None
+    sticky = said.suspensions if said and (body is None or status.sticks(said, body)) else ()
+    return [*(body.suspensions if body else ()), *sticky]
