@@ -137,7 +137,7 @@ def check_chain(
     """
     if version == held + 1 and previous == held_digest:
         return
-    facts = {"document": what, "version": version, "held": held}
+    facts = {"document": what, "version": str(version), "held": str(held)}
     if version <= held:
         if known is not None and known != document.digest:
             raise EquivocationError(f"two documents claim {what} version {version}; the first stays", **facts)

@@ -74,7 +74,7 @@ def check(body: pb.Party, *, lineage: bytes) -> None:
     for role, wanted in SUITES.items():
         keys: pb.RoleKeys = getattr(body, role)
         holders = [k.holder for k in keys.keys]
-        facts = {"document": f"{body.party} party document", "version": body.version}
+        facts = {"document": f"{body.party} party document", "version": str(body.version)}
         if holders != sorted(set(holders)) or not 1 <= keys.threshold <= len(holders) <= documents.MAX_SIGNATURES:
             raise TrustError(
                 f"{body.party} {role} keys: holders sorted and unique, threshold between 1 and their number", **facts

@@ -62,7 +62,7 @@ def take(held: Held, document: Document, now_ms: int) -> tuple[str, ...]:
 
 
 def _check_times(body: pb.Roster, newest: RosterView | None, agreement: pb.Agreement, now_ms: int) -> None:
-    facts = {"document": f"{body.party} roster", "version": body.version}
+    facts = {"document": f"{body.party} roster", "version": str(body.version)}
     if body.issue_time_ms > now_ms + agreement.skew_ms:
         raise TrustError(f"the {body.party} roster is issued in the future; check the clocks", **facts)
     if not body.issue_time_ms < body.expire_time_ms <= body.issue_time_ms + MAX_ROSTER_MS:
@@ -110,7 +110,7 @@ class _Reading:
         tainted = frozenset(ended[pb.KEY_STATE_TAINTED])
         return RosterView(document, self.body, desks, missions, nodes, revoked, tainted, self.disabled)
 
-    def _broken(self, why: str, **facts: object) -> TrustError:
+    def _broken(self, why: str, **facts: str) -> TrustError:
         return TrustError(why, document=f"{self.body.party} roster", version=self.body.version, **facts)
 
     def _check_names(self, missions: Mapping[str, pb.Mission], nodes: Mapping[str, pb.Node]) -> None:

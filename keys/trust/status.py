@@ -35,8 +35,8 @@ def sticks(status: pb.Status, roster: pb.Roster) -> bool:
     return (status.roster.generation, status.roster.version) >= (roster.generation, roster.version)
 
 
-def _facts(body: pb.Status) -> dict[str, object]:
-    return {"document": f"{body.party} status", "version": body.version}
+def _facts(body: pb.Status) -> dict[str, str]:
+    return {"document": f"{body.party} status", "version": str(body.version)}
 
 
 def _check_after(body: pb.Status, held: pb.Status) -> None:
