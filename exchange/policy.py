@@ -1,23 +1,28 @@
-"""Policy: agreement and rosters -> who may publish, who reads, and why (docs/PROTOCOL.md section 6). No I/O."""
+"""Policy: agreement and rosters -> who may publish, who reads, and why (docs/PROTOCOL.md section 6). No I/O.
+
+Selectors, the names of markings, and differences in words are those of keys.terms.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
 
+from keys.terms import GOVERNMENT, MARKING_NAMES, MARKINGS, diff, matches
 from keys.trust import AgreementView, Desk, RosterView, party_of
 from keys.v1 import documents_pb2 as pb
 
-GOVERNMENT: Final = frozenset(
-    {pb.MISSION_KIND_EMBASSY, pb.MISSION_KIND_CONSULATE, pb.MISSION_KIND_MINISTRY, pb.MISSION_KIND_AGENCY}
-)
-MARKINGS: Final = {
-    "CLEAR": pb.MARKING_CLEAR,
-    "GREEN": pb.MARKING_GREEN,
-    "AMBER": pb.MARKING_AMBER,
-    "AMBER+STRICT": pb.MARKING_AMBER_STRICT,
-    "RED": pb.MARKING_RED,
-}
-MARKING_NAMES: Final[dict[int, str]] = {value: name for name, value in MARKINGS.items()}
+__all__ = [
+    "GOVERNMENT",
+    "MARKINGS",
+    "MARKING_NAMES",
+    "Reading",
+    "active",
+    "audience",
+    "diff",
+    "explain",
+    "find_desk",
+    "matches",
+    "may_publish",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +32,6 @@ class Reading:
     desk: str
     reads: bool
     why: str
-
-
-def matches(selector: pb.Selector, mission: pb.Mission) -> bool:
-    """Whether a selector chooses a mission; empty fields match every value."""
-    return (
-        (not selector.party or selector.party == party_of(mission.mission))
-        and (selector.kind == pb.MISSION_KIND_UNSPECIFIED or selector.kind == mission.kind)
-        and (not selector.mission or selector.mission == mission.mission)
-    )
 
 
 def find_desk(rosters: Mapping[str, RosterView], name: str) -> tuple[Desk, pb.Mission] | None:
@@ -126,47 +122,3 @@ def _reading(rule: pb.ChannelRule, mission: pb.Mission, marking: pb.Marking, ver
             f"{where}: {mission.mission} reads up to {MARKING_NAMES[highest]}, this is {MARKING_NAMES[marking]}",
         )
     return True, f"{where}: {mission.mission} reads up to {MARKING_NAMES[highest]}"
-
-
-def diff(old: pb.Agreement, new: pb.Agreement) -> list[str]:
-    """In words, who gains and who loses what between two versions."""
-    lines = []
-    before, after = ({rule.channel: rule for rule in body.channels} for body in (old, new))
-    for name in sorted({*before, *after}):
-        was, now = _grants(before.get(name)), _grants(after.get(name))
-        lines += [f"{name}: {who} may no longer {what}" for who, what in sorted(was - now)]
-        lines += [f"{name}: {who} may now {what}" for who, what in sorted(now - was)]
-        if name in before and name in after:
-            for duty in ("cadence_ms", "retention_ms", "acknowledge", "courier_group", "gap_wait_ms"):
-                if getattr(before[name], duty) != getattr(after[name], duty):
-                    lines.append(f"{name}: {duty} {getattr(before[name], duty)!r} -> {getattr(after[name], duty)!r}")
-    for bound in (
-        "revocation_ms",
-        "lifetime_ms",
-        "skew_ms",
-        "hold_ms",
-        "grace_ms",
-        "expire_time_ms",
-        "stop_when_stale",
-    ):
-        if getattr(old, bound) != getattr(new, bound):
-            lines.append(f"{bound} {getattr(old, bound)} -> {getattr(new, bound)}")
-    if list(old.suites) != list(new.suites):
-        lines.append(f"suites {list(old.suites)} -> {list(new.suites)}")
-    return lines
-
-
-def _who(selector: pb.Selector) -> str:
-    if selector.mission:
-        return selector.mission
-    kind = pb.MissionKind.Name(selector.kind).removeprefix("MISSION_KIND_").lower()
-    what = "missions" if selector.kind == pb.MISSION_KIND_UNSPECIFIED else f"{kind} missions"
-    return f"{what} of {selector.party or 'every party'}"
-
-
-def _grants(rule: pb.ChannelRule | None) -> set[tuple[str, str]]:
-    if rule is None:
-        return set()
-    return {(_who(s), "publish") for s in rule.publish} | {
-        (_who(r.who), f"read up to {MARKING_NAMES.get(r.highest, '?')}") for r in rule.read
-    }

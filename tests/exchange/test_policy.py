@@ -147,9 +147,9 @@ def test_the_difference_says_who_gains_and_loses_what() -> None:
     assert policy.diff(old, new) == [
         "chips: embassy missions of every party may no longer publish",
         "chips: nl.asml-like may now read up to AMBER",
-        f"chips: cadence_ms {35 * founding.DAY_MS} -> 1",
-        f"revocation_ms {72 * founding.HOUR_MS} -> 5",
-        "suites [1] -> [1, 3]",
+        "chips: longest silence of a publisher 35 d -> 1 ms",
+        "a revocation may stay unknown for (R) 72 h -> 5 ms",
+        "suites 1 -> 1, 3",
     ]
 
 
