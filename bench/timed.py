@@ -47,7 +47,7 @@ class _Connection(sqlite3.Connection):
 def install() -> None:
     """Put the timers in."""
     from exchange import admission, envelope, policy, report
-    from exchange.desk import desk
+    from exchange.desk import reading, sealing, sending
     from exchange.node import core
     from keys import suite
 
@@ -68,7 +68,9 @@ def install() -> None:
         ("report rules", report, "validate"),
         ("report rules", report, "clean_message"),
     ]
-    wraps += [("protobuf", module, "parse_canonical") for module in (envelope, admission, core, desk)]
+    wraps += [
+        ("protobuf", module, "parse_canonical") for module in (envelope, admission, core, reading, sealing, sending)
+    ]
     wraps += [("protobuf", envelope, "canonical_bytes")]
     for stage, owner, name in wraps:
         if hasattr(owner, name):

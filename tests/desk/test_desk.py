@@ -17,6 +17,7 @@ from exchange.demo.found import NODES, Founded, found
 from exchange.demo.run import start_node
 from exchange.desk import Conflict, Delivery, Desk, Gap, Refused, SyncDesk
 from exchange.desk.archive import Archive
+from exchange.desk.sealing import Sealing
 from exchange.errors import PolicyError, ProofError
 from exchange.report import ReportError, new_report_id
 from exchange.v1 import report_pb2 as pb
@@ -389,7 +390,7 @@ async def test_a_refused_envelope_of_ours_is_an_event_and_stays_in_the_outbox(
 ) -> None:
     async with exchange.open(COMPANY) as desk:
         # A desk whose own check is gone: the node still refuses, and the desk says so.
-        monkeypatch.setattr(Desk, "_check_may_publish", lambda *_: None)
+        monkeypatch.setattr(Sealing, "_check_may_publish", lambda *_: None)
         await desk.publish("chips", said("smuggled"), marking="GREEN")
         assert await desk.flush(30) == 1
         events = [event for event in desk.events() if isinstance(event, Refused)]
@@ -423,7 +424,7 @@ async def test_a_reader_may_answer_but_not_publish_that_way(
     async with exchange.open(COMPANY) as reader:
         await reader.publish("chips", said("smuggled again"), answers=identity)
         await reader.flush(30)
-    monkeypatch.setattr("exchange.desk.desk._is_control", lambda item: True)
+    monkeypatch.setattr("exchange.desk.reading.is_control", lambda item: True)
     async with exchange.open(HAGUE) as sender:
         assert texts(await read(sender, "chips", 1)) == ["smuggled again"]
 

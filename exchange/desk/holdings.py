@@ -1,0 +1,119 @@
+"""What a desk holds: settings, keys, documents, archive, clock, workers, and the events nobody has asked for yet."""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from exchange import checkpoint, files, tls
+from exchange.admission import Admission
+from exchange.desk.archive import Archive
+from exchange.desk.cards import Cards
+from exchange.desk.events import Event
+from exchange.desk.settings import DeskSettings
+from exchange.workers import Workers
+from keys import documents, suite
+from keys.errors import TocsinError, UsageError
+from keys.keystore import Keystore
+from keys.trust import AgreementView, RosterView, party_of
+from keys.v1 import documents_pb2 as docs
+
+MAX_EVENTS: Final = 1000
+
+log = structlog.get_logger("tocsin.desk")
+
+
+class Holdings:
+    """All that sealing, sending and reading share.
+
+    Args:
+        directory: Holds desk.toml, the keystore, the documents and the archive.
+        passphrase: Opens the keystore; empty for a machine-local key file.
+        clock: Milliseconds UTC.
+        workers: Run what blocks.
+    """
+
+    def __init__(self, directory: Path, *, passphrase: bytes, clock: Callable[[], int], workers: Workers) -> None:
+        self.directory, self.clock, self.workers = directory, clock, workers
+        self.settings = files.load_settings(DeskSettings, directory / "desk.toml")
+        self.name = self.settings.desk
+        self._keystore = Keystore.open(directory / "desk.keys", passphrase)
+        self.key = suite.SigningKey.from_seed(suite.DESK_SUITE, self._keystore.get("signing"))
+        self.tls_key = tls.load_key(self._keystore.get("tls"))
+        self.archive = Archive(directory / "desk.db", self._keystore.get("archive"))
+        lineage = bytes.fromhex(self.settings.lineage)
+        self.trust, _ = files.load_trust(directory / files.BUNDLE, lineage, now_ms=clock())
+        self._saved_version = self.trust.version
+        self.admission = Admission(self.trust)
+        self.cards = Cards(self.name, self.key, keystore=self._keystore, trust=self.trust, clock=clock)
+        self.events: deque[Event] = deque(maxlen=MAX_EVENTS)
+        self.state = "closed"
+
+    def __repr__(self) -> str:
+        """Never a key."""
+        return f"Holdings({self.name!r})"
+
+    def listed(self) -> bool:
+        """Whether the newest roster held lists this desk."""
+        try:
+            return self.name in self.trust.roster(party_of(self.name)).desks
+        except TocsinError:
+            return False
+
+    def current(self) -> tuple[AgreementView, dict[str, RosterView]]:
+        """The agreement in force and the newest rosters.
+
+        Raises:
+            MissingDocumentError: One is not held.
+        """
+        return self.trust.agreement(self.clock()), {party: self.trust.roster(party) for party in self.trust.parties}
+
+    def node_entry(self) -> docs.Node:
+        """The hosting node, as its roster describes it.
+
+        Raises:
+            UsageError: No roster held lists it.
+        """
+        entry = self.trust.node(self.settings.node)
+        if entry is None:
+            raise UsageError(f"{self.settings.node} is in no roster this desk holds", hint="load the documents first")
+        return entry
+
+    def verify_note(self, note: bytes) -> checkpoint.Checkpoint:
+        """The checkpoint in a note of the hosting node.
+
+        Raises:
+            ProofError: The node did not sign it.
+        """
+        entry = self.node_entry()
+        return checkpoint.verify(note, entry.log_key.suite, entry.log_key.key, name=entry.node)
+
+    def take_documents(self, encoded: Iterable[bytes]) -> list[TocsinError]:
+        """Take documents from anyone; each is verified, what is refused is returned."""
+        refused = []
+        for data in encoded:
+            try:
+                self.trust.take(documents.decode(data), now_ms=self.clock())
+            except TocsinError as error:
+                refused.append(error)
+        return refused
+
+    def save_documents(self) -> None:
+        """Write the documents held, if they changed."""
+        if self.trust.version != self._saved_version:
+            files.save_bundle(self.directory / files.BUNDLE, self.trust.documents())
+            self._saved_version = self.trust.version
+
+    def event(self, event: Event) -> None:
+        """Keep an event until `Desk.events` is asked; the oldest go when there are more than MAX_EVENTS."""
+        log.warning("event", desk=self.name, kind=type(event).__name__, text=str(event))
+        self.events.append(event)
+
+    def close(self) -> None:
+        """Save the documents and release the files."""
+        self.save_documents()
+        self.archive.close()
+        self._keystore.close()
+        self.state = "closed"

@@ -1,0 +1,147 @@
+"""The link of a desk to its node: certificate, channel, documents."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import grpc
+from cryptography import x509
+
+from exchange import tls, wire
+from exchange.desk.holdings import Holdings
+from exchange.errors import ProofError
+from exchange.v1 import exchange_pb2 as pb
+from exchange.v1 import exchange_pb2_grpc as rpc
+from keys import founding
+from keys.encoding import pae
+from keys.errors import TocsinError
+
+RETRY_S: Final = (0.2, 60.0)
+RENEW_MS: Final = 10 * founding.DAY_MS
+ENROL_S: Final = 10
+ANSWER_S: Final = 20
+
+
+class Link:
+    """One channel to the hosting node, opened when first needed, opened again with each new certificate."""
+
+    def __init__(self, holdings: Holdings) -> None:
+        self._own = holdings
+        self._channel: grpc.aio.Channel | None = None
+        self._enrolling = asyncio.Lock()
+
+    async def enrol(self) -> None:
+        """Get a TLS certificate from the hosting node, by proof of the rostered signing key.
+
+        Raises:
+            TocsinError: The node refuses or does not answer.
+        """
+        own, entry = self._own, self._own.node_entry()
+        credentials = grpc.ssl_channel_credentials(tls.der_to_pem(entry.tls_ca))
+        options = [*wire.CLIENT_OPTIONS, ("grpc.ssl_target_name_override", entry.node)]
+        csr = tls.request(own.name, own.tls_key)
+        request = pb.EnrolRequest(desk=own.name, csr=csr, time_ms=own.clock())
+        message = pae("tocsin/1/enrol", own.trust.lineage, entry.node, own.name, csr, request.time_ms)
+        request.signature = own.key.sign(message, ctx="tocsin/1/enrol")
+        try:
+            async with grpc.aio.secure_channel(entry.enrol_endpoint, credentials, options=options) as channel:
+                answer = await rpc.ExchangeStub(channel).Enrol(request, timeout=ENROL_S)
+        except grpc.aio.AioRpcError as failure:
+            raise wire.error_from(failure) from None
+        if answer.ca != entry.tls_ca:
+            raise ProofError("the node's CA is not the one in the roster")
+        (own.directory / "tls.pem").write_bytes(tls.der_to_pem(answer.certificate))
+        await self.close()
+
+    def _needs_certificate(self) -> bool:
+        path = self._own.directory / "tls.pem"
+        if not path.exists():
+            return True
+        until = x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc
+        return until.timestamp() * 1000 - self._own.clock() < RENEW_MS
+
+    async def stub(self) -> rpc.ExchangeStub:
+        """The node's service, over mutual TLS; enrols first when the certificate is missing or ends soon."""
+        async with self._enrolling:
+            if self._needs_certificate():
+                await self.enrol()
+        if self._channel is None:
+            entry = self._own.node_entry()
+            certificate = (self._own.directory / "tls.pem").read_bytes()
+            credentials = grpc.ssl_channel_credentials(
+                tls.der_to_pem(entry.tls_ca), tls.key_pem(self._own.tls_key), certificate
+            )
+            options = [*wire.CLIENT_OPTIONS, ("grpc.ssl_target_name_override", entry.node)]
+            self._channel = grpc.aio.secure_channel(entry.endpoint, credentials, options=options)
+        return rpc.ExchangeStub(self._channel)
+
+    async def synchronise(self) -> None:
+        """Fetch the node's documents, give it our key cards.
+
+        Raises:
+            TocsinError: The node refuses or does not answer.
+        """
+        own, stub = self._own, await self.stub()
+        try:
+            token = ""
+            while True:
+                page = await stub.GetDocuments(pb.GetDocumentsRequest(page_token=token), timeout=ANSWER_S)
+                own.take_documents(page.documents)
+                token = page.next_page_token
+                if not token:
+                    break
+            own.cards.make(listed=own.listed())
+            cards = [card.encode() for card in own.cards.published()]
+            if cards:
+                await stub.PutDocuments(pb.PutDocumentsRequest(documents=cards), timeout=ANSWER_S)
+        except grpc.aio.AioRpcError as failure:
+            raise wire.error_from(failure) from None
+        own.save_documents()
+
+    async def close(self) -> None:
+        """Close the channel; the next `stub` opens another."""
+        if self._channel is not None:
+            old, self._channel = self._channel, None
+            await old.close(1.0)
+
+
+class Backoff:
+    """Waits that double, up to a minute, each by a random share shorter, so that a node that comes back is not stormed."""
+
+    def __init__(self) -> None:
+        self._delay_s = RETRY_S[0]
+
+    def reset(self) -> None:
+        """Something worked."""
+        self._delay_s = RETRY_S[0]
+
+    async def wait(self) -> None:
+        """Wait before the next try."""
+        await asyncio.sleep(self._delay_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
+        self._delay_s = min(2 * self._delay_s, RETRY_S[1])
+
+
+async def forever(holdings: Holdings, work: Callable[[], Awaitable[None]]) -> None:
+    """Do the work again and again; a failure is the desk's state, and a pause."""
+    loop, backoff = asyncio.get_running_loop(), Backoff()
+    while True:
+        started = loop.time()
+        try:
+            await work()
+        except grpc.aio.AioRpcError as failure:
+            holdings.state = str(wire.error_from(failure))
+        except asyncio.CancelledError:
+            raise_if_ours()
+        except TocsinError as error:
+            holdings.state = f"{error.reason}: {error}"
+        if loop.time() - started > RETRY_S[1]:
+            backoff.reset()
+        await backoff.wait()
+
+
+def raise_if_ours() -> None:
+    """Swapping a channel cancels its calls with the same CancelledError as our own end; only the latter goes on."""
+    task = asyncio.current_task()
+    if task is None or task.cancelling():
+        raise asyncio.CancelledError

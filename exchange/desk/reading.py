@@ -1,0 +1,210 @@
+"""Reading: what the node gives is verified, opened, archived, and given to the reader in order, each item once."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Final
+
+import grpc
+
+from exchange import checkpoint, envelope, merkle, wire
+from exchange.desk.archive import Received
+from exchange.desk.deliveries import is_control, to_delivery
+from exchange.desk.events import Conflict, Delivery, Gap, Refused, Stale
+from exchange.desk.holdings import Holdings
+from exchange.desk.link import Backoff, Link, raise_if_ours
+from exchange.errors import PolicyError, ProofError
+from exchange.v1 import envelope_pb2 as env
+from exchange.v1 import exchange_pb2 as pb
+from keys.encoding import digest, parse_canonical
+from keys.errors import TocsinError
+from keys.trust import week_of
+
+HEARTBEAT_DEADLINE_S: Final = 30.0
+
+
+class Reading:
+    """Follows channels of the node's log."""
+
+    def __init__(self, holdings: Holdings, link: Link) -> None:
+        self._own, self._link = holdings, link
+        # Opened envelopes whose reader was given items since the archive last noted it: what is left of each.
+        self._left: dict[bytes, tuple[str, set[int]]] = {}
+
+    async def subscribe(self, channel: str, *, follow: bool = True) -> AsyncIterator[Delivery]:
+        """See Desk.subscribe."""
+        backoff = Backoff()
+        while True:
+            try:
+                await self._own.workers.run(self.note_given)
+                for delivery in await self._own.workers.run(self._not_given, channel):
+                    self._give(delivery)
+                    yield delivery
+                async for delivery in self._subscribe(channel, follow=follow):
+                    backoff.reset()
+                    self._give(delivery)
+                    yield delivery
+                if not follow:
+                    return
+            except (grpc.aio.AioRpcError, TimeoutError, wire.UnreachableError) as failure:
+                error = wire.error_from(failure) if isinstance(failure, grpc.aio.AioRpcError) else failure
+                self._own.state = str(error) or "the node fell silent"
+                if not follow and isinstance(error, TocsinError):
+                    raise error from None
+            except asyncio.CancelledError:
+                raise_if_ours()
+            await backoff.wait()
+
+    def _give(self, delivery: Delivery) -> None:
+        self._left[delivery.envelope][1].discard(delivery.index)
+
+    def note_given(self) -> None:
+        """Write down what the reader was given since the archive last noted it."""
+        if self._left:
+            with self._own.archive.transaction():
+                self._write_given()
+
+    def _write_given(self) -> None:
+        for identity, (channel, left) in list(self._left.items()):
+            # Taken once: a reader of another channel goes on in the event loop meanwhile.
+            now_left = sorted(left)
+            self._own.archive.set_unread(identity, channel, now_left)
+            if not now_left:
+                del self._left[identity]
+
+    def _not_given(self, channel: str) -> list[Delivery]:
+        """What was opened, but not given to the reader before it stopped."""
+        deliveries = []
+        for received, left in self._own.archive.unread(channel):
+            self._left[received.id] = (channel, set(left))
+            deliveries += [to_delivery(received, index, received.items[index], ()) for index in left]
+        return deliveries
+
+    async def _subscribe(self, channel: str, *, follow: bool) -> AsyncIterator[Delivery]:
+        await self._link.synchronise()
+        stub = await self._link.stub()
+        position = self._own.archive.cursor(channel)
+        call = stub.Subscribe(pb.SubscribeRequest(position=position, channels=[channel], follow=follow))
+        head: checkpoint.Checkpoint | None = None
+        try:
+            while True:
+                # Not wait_for: before Python 3.12 it can swallow a cancellation, and the desk would not stop.
+                async with asyncio.timeout(HEARTBEAT_DEADLINE_S):
+                    response = await call.read()
+                if not isinstance(response, pb.SubscribeResponse):
+                    return
+                deliveries, head = await self._own.workers.run(self._take, channel, response, head)
+                for delivery in deliveries:
+                    yield delivery
+        finally:
+            call.cancel()
+
+    def _take(
+        self, channel: str, response: pb.SubscribeResponse, before: checkpoint.Checkpoint | None
+    ) -> tuple[list[Delivery], checkpoint.Checkpoint]:
+        """Verify a batch, archive it and move the cursor in one transaction."""
+        head = self._own.verify_note(response.checkpoint)
+        if before is not None and head.size != before.size:
+            merkle.verify_consistency(before.size, head.size, before.root, head.root, list(response.consistency))
+        stale = self._own.trust.stale(self._own.clock())
+        if stale and Stale(stale) not in self._own.events:
+            self._own.event(Stale(stale))
+        deliveries: list[Delivery] = []
+        with self._own.archive.transaction():
+            self._write_given()
+            for entry in response.entries:
+                merkle.verify_inclusion(entry.leaf, entry.position, head.size, list(entry.proof), head.root)
+                try:
+                    if entry.kind == pb.ENTRY_KIND_DOCUMENT:
+                        self._own.take_documents([entry.data])
+                    elif entry.kind == pb.ENTRY_KIND_ENVELOPE and not entry.pruned:
+                        deliveries += self._open(entry, response.checkpoint)
+                except TocsinError as error:
+                    # One hostile or broken envelope never stops the others.
+                    self._own.event(Refused(entry.leaf, error.reason, str(error)))
+            left: dict[bytes, set[int]] = {}
+            for delivery in deliveries:
+                left.setdefault(delivery.envelope, set()).add(delivery.index)
+            for identity, indexes in left.items():
+                self._own.archive.set_unread(identity, channel, sorted(indexes))
+            self._own.archive.set_cursor(channel, max(response.next_position, self._own.archive.cursor(channel)))
+            self._own.archive.set_note(head.origin, response.checkpoint)
+        self._left.update({identity: (channel, indexes) for identity, indexes in left.items()})
+        return deliveries, head
+
+    def _open(self, entry: pb.Entry, note: bytes) -> list[Delivery]:
+        parsed = envelope.parse(entry.data)
+        if parsed.id != entry.leaf:
+            raise ProofError("the leaf is not that envelope")
+        if self._own.archive.knows(parsed.id):
+            return []
+        admitted = self._own.admission.admit(parsed, now_ms=self._own.clock(), answered=self._answered, from_log=True)
+        header = admitted.header
+        if header.sender == self._own.name:
+            return []
+        reader = next((r for r in header.audience if r.desk == self._own.name), None)
+        if reader is None:
+            raise PolicyError("this desk is not in the audience")
+        self._number(header, parsed.id)
+        items = envelope.open_envelope(
+            admitted.checked, desk=self._own.name, card=self._own.cards.of(week_of(header.create_time_ms))
+        )
+        if header.answers and not all(is_control(item) for item in items):
+            # A node cannot see what is inside: whoever may only answer must not publish this way (PROTOCOL 6.3).
+            raise PolicyError(f"{header.sender} answers an envelope with more than control items", desk=header.sender)
+        received = Received(
+            parsed.id, entry.position, header.channel, header.sender, header.marking, header.seq,
+            header.create_time_ms, parsed.outer.header, items, tuple(entry.proof), note,
+        )  # fmt: skip
+        self._own.archive.keep_received(received)
+        return self._deliveries(received, admitted.warnings)
+
+    def _answered(self, identity: bytes) -> env.Header | None:
+        held = self._own.archive.header_of(identity)
+        return parse_canonical(env.Header, held) if held else None
+
+    def _number(self, header: env.Header, identity: bytes) -> None:
+        """Numbers go up; what the sender stands by and we have not is named."""
+        last = self._own.archive.last_read(header.stream)
+        held = last[0] if last else 0
+        if header.seq <= held:
+            self._own.event(Conflict(header.sender, header.channel, f"number {header.seq} came again: fork or restore"))
+            return
+        if header.prev_seq > held:
+            self._own.event(Gap(header.sender, header.channel, header.stream, held + 1, header.prev_seq))
+        elif last and header.prev_seq == held and header.prev_id != last[1]:
+            self._own.event(
+                Conflict(header.sender, header.channel, f"two envelopes stand at number {held}: fork or restore")
+            )
+        self._own.archive.set_last_read(header.stream, header.seq, identity)
+
+    def _deliveries(self, received: Received, warnings: tuple[str, ...]) -> list[Delivery]:
+        every = [to_delivery(received, index, raw, warnings) for index, raw in enumerate(received.items)]
+        reports = [delivery for delivery in every if delivery.kind == "report"]
+        named = [(delivery.parsed.report.id, digest(delivery.raw)) for delivery in reports]
+        repeated = set()
+        for delivery, said in zip(reports, self._own.archive.said(received.sender, named), strict=True):
+            if said == "repeat":
+                repeated.add(delivery.index)
+            if said == "conflict":
+                what = f"report {delivery.parsed.report.id.hex()} has two texts"
+                self._own.event(Conflict(received.sender, received.channel, what))
+        return [delivery for delivery in every if delivery.index not in repeated]
+
+    def inbox(self, channel: str | None = None) -> list[Delivery]:
+        """See Desk.inbox."""
+        deliveries = []
+        seen: set[tuple[str, bytes, bytes]] = set()
+        for received in self._own.archive.received(channel):
+            for index, raw in enumerate(received.items):
+                delivery = to_delivery(received, index, raw, ())
+                name = (received.sender, delivery.parsed.report.id, digest(raw))
+                if delivery.kind != "report" or name not in seen:
+                    deliveries.append(delivery)
+                    seen.add(name)
+        return deliveries
+
+    def check_receipt(self, delivery: Delivery) -> None:
+        """See Desk.check_receipt."""
+        head = self._own.verify_note(delivery.receipt.checkpoint)
+        proof = delivery.receipt.proof
+        merkle.verify_inclusion(delivery.envelope, delivery.receipt.position, head.size, proof, head.root)

@@ -1,0 +1,156 @@
+"""Sending: the outbox to the node, receipts back; what is refused is sealed again or left to a person."""
+
+import asyncio
+import contextlib
+import functools
+import itertools
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+import grpc
+
+from exchange import envelope, merkle
+from exchange.desk.archive import Outgoing
+from exchange.desk.events import Refused
+from exchange.desk.holdings import Holdings
+from exchange.desk.link import Link, forever
+from exchange.desk.sealing import Sealing
+from exchange.errors import ProofError
+from exchange.v1 import envelope_pb2 as env
+from exchange.v1 import exchange_pb2 as pb
+from keys.encoding import parse_canonical
+from keys.errors import TocsinError
+
+IN_FLIGHT: Final = 16
+MESSAGE_BYTES: Final = 1_000_000
+SAME_AGAIN: Final = frozenset({"LIMIT", "STORE_FAILED", "UNREACHABLE", "STATUS_STALE"})
+"""Refusals that say nothing against the envelope itself: the same bytes are sent again later."""
+
+
+class Sending:
+    """Empties the outbox."""
+
+    def __init__(self, holdings: Holdings, link: Link) -> None:
+        self._own, self._link = holdings, link
+        self.sealing = Sealing(holdings, grew=self.grew)
+        self._outbox_grew = asyncio.Event()
+        self._outbox_empty = asyncio.Event()
+
+    def grew(self) -> None:
+        """There is more in the outbox."""
+        self._outbox_grew.set()
+
+    async def run(self) -> None:
+        """Send, for as long as the desk runs."""
+        self.grew()
+        await forever(self._own, self._send)
+
+    async def flush(self, timeout_s: float | None = None) -> int:
+        """See Desk.flush."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while self.sealing.queued or self._own.archive.waiting() > self._own.archive.stuck():
+                    self._outbox_empty.clear()
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(0.2):
+                            await self._outbox_empty.wait()
+        return self._own.archive.waiting()
+
+    async def _send(self) -> None:
+        """One Publish stream, until it fails or an envelope must be sealed again."""
+        await self._link.synchronise()
+        stub = await self._link.stub()
+        self._own.state = "connected"
+        call = stub.Publish()
+        in_flight: deque[Outgoing] = deque()
+        room = asyncio.Semaphore(IN_FLIGHT)
+
+        async def write() -> None:
+            last = 0
+            while True:
+                self._outbox_grew.clear()
+                rows = deque(await self._own.workers.run(self._own.archive.outgoing, last, IN_FLIGHT))
+                found = bool(rows)
+                while rows:
+                    request = pb.PublishRequest()
+                    size = 0
+                    # What waits goes in one message, up to its limit: one commit, one checkpoint, one receipt for all.
+                    while rows and (not size or size + len(rows[0].envelope) <= MESSAGE_BYTES):
+                        if size and room.locked():
+                            break
+                        await room.acquire()
+                        row = rows.popleft()
+                        in_flight.append(row)
+                        request.envelopes.append(row.envelope)
+                        size += len(row.envelope)
+                        last = row.number
+                    await call.write(request)
+                if not found:
+                    await self._outbox_grew.wait()
+
+        writing = asyncio.create_task(write())
+        try:
+            while (response := await self._read_or_fail(call, writing)) is not None:
+                answered = [(in_flight.popleft(), result) for result in response.results]
+                taken = list(itertools.takewhile(lambda one: not one[1].rule, answered))
+                for _ in answered:
+                    room.release()
+                if taken and not await self._own.workers.run(self._settle, taken, response.checkpoint):
+                    self._outbox_empty.set()
+                if len(taken) < len(answered):
+                    await self._refused(*answered[len(taken)])
+                    return
+        finally:
+            writing.cancel()
+            call.cancel()
+
+    async def _read_or_fail(
+        self, call: "grpc.aio.StreamStreamCall[pb.PublishRequest, pb.PublishResponse]", writing: asyncio.Task[None]
+    ) -> pb.PublishResponse | None:
+        reading = asyncio.ensure_future(call.read())
+        await asyncio.wait({reading, writing}, return_when=asyncio.FIRST_COMPLETED)
+        if writing.done() and not reading.done():
+            reading.cancel()
+            writing.result()
+        response = await reading
+        return response if isinstance(response, pb.PublishResponse) else None
+
+    def _settle(self, taken: Sequence[tuple[Outgoing, pb.PublishResult]], note: bytes) -> int:
+        """Check receipts, empty the outbox of their envelopes; returns how many still wait."""
+        head = self._own.verify_note(note)
+        for row, result in taken:
+            if result.id != row.id:
+                raise ProofError("the receipt is for another envelope")
+            merkle.verify_inclusion(row.id, result.position, head.size, list(result.proof), head.root)
+        # A receipt lost with the power is asked for again: the envelope still waits, and the node knows it.
+        with self._own.archive.transaction(durable=False):
+            for row, result in taken:
+                self._own.archive.settle(row.id, position=result.position, proof=list(result.proof), checkpoint=note)
+            return self._own.archive.waiting()
+
+    async def _refused(self, row: Outgoing, result: pb.PublishResult) -> None:
+        """Seal again under the documents of today, in a new stream, in order; after some tries leave it to a person."""
+        if result.rule in SAME_AGAIN:
+            self._own.state = f"{result.rule}: {result.text}"
+            return
+        self._own.event(Refused(row.id, result.rule, result.text))
+        await self._link.synchronise()
+        # Only this stream: what another stream has under way may be taken, and is sent again as it is.
+        stream = _stream_of(row)
+        with self._own.archive.transaction():
+            self._own.archive.forget_stream(stream)
+        waiting = await self._own.workers.run(self._own.archive.outgoing, 0, 10_000)
+        for old in (o for o in waiting if _stream_of(o) == stream):
+            again = functools.partial(self.sealing.seal, replaces=old.id, tries=old.tries + (old.id == row.id))
+            try:
+                items = self._own.archive.items_of(old)
+                await self._own.workers.run(again, old.channel, old.marking, old.named, old.answers, items)
+            except TocsinError as error:
+                with self._own.archive.transaction():
+                    self._own.archive.give_up(old.id)
+                self._own.event(Refused(old.id, error.reason, str(error)))
+
+
+def _stream_of(row: Outgoing) -> bytes:
+    return parse_canonical(env.Header, envelope.parse(row.envelope).outer.header).stream
