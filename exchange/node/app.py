@@ -30,6 +30,7 @@ from exchange.node.service import EnrolService, ExchangeService
 from exchange.store.sqlite import SqliteStore
 from exchange.v1 import exchange_pb2 as pb
 from exchange.v1 import exchange_pb2_grpc as rpc
+from exchange.workers import ThreadWorkers
 from keys import founding, suite
 from keys.errors import TocsinError, UsageError
 from keys.keystore import Keystore
@@ -115,12 +116,17 @@ class App:
         self._tls_key = tls.new_key()
         self._leaf = self._issue_own()
         self.trust = Trust(bytes.fromhex(self.settings.lineage))
+        self._workers = [ThreadWorkers(1, name=name) for name in ("store-read", "store-write", "sign")]
+        workers, disk, signer = self._workers
         self.node = Node(
             self.settings.name,
             store=SqliteStore(self.directory / "log.db"),
             trust=self.trust,
             log_key=self._log_key,
             clock=self.clock,
+            workers=workers,
+            disk=disk,
+            signer=signer,
         )
         self._followers: dict[str, tuple[Follower, asyncio.Task[None]]] = {}
         self._certificates: tuple[int, bytes] = (-1, b"")
@@ -204,6 +210,8 @@ class App:
             log.info("stopping", node=self.settings.name)
 
     async def _start(self, stack: contextlib.AsyncExitStack) -> None:
+        for workers in self._workers:
+            stack.callback(workers.close)
         stack.push_async_callback(self.node.stop)
         await self.node.start()
         bundle = files.load_bundle(self.directory / files.BUNDLE)
@@ -289,7 +297,7 @@ class App:
             "time_ms": now,
             "pid": os.getpid(),
             "entries": self.node.store.size(),
-            "taken": self.node.counters.taken,
+            "taken": self.node.taken,
             "duplicates": self.node.counters.duplicates,
             "refused": self.node.counters.refused,
             "peers": {

@@ -15,7 +15,9 @@ import structlog
 from exchange import checkpoint, wire
 from exchange.errors import ProofError
 from exchange.merkle import verify_consistency, verify_inclusion
-from exchange.node.core import HEARTBEAT_S, WAITS, Node, Receipt
+from exchange.node.core import WAITS, Node, origin_of
+from exchange.node.reading import HEARTBEAT_S
+from exchange.node.writer import Waiting
 from exchange.v1 import exchange_pb2 as pb
 from exchange.v1 import exchange_pb2_grpc as rpc
 from keys import documents
@@ -60,7 +62,7 @@ class Follower:
             delay = min(2 * delay, BACKOFF_S[1])
 
     async def _stream(self, stub: rpc.ExchangeStub) -> None:
-        origin = f"tocsin/{self.peer}/1"
+        origin = origin_of(self.peer)
         self.position = await self._node.cursor(origin)
         stored = await self._node.stored_checkpoint(origin)
         self._head = checkpoint.parse(stored) if stored else None
@@ -126,14 +128,16 @@ class Follower:
         await self._extend(stub, head, list(response.consistency))
         if not self.position <= response.next_position <= head.size:
             raise ProofError(f"{self.peer} counts beyond its own checkpoint, or backwards")
-        taken = []
+        taken: list[Waiting] = []
         for entry in response.entries:
             verify_inclusion(entry.leaf, entry.position, head.size, list(entry.proof), head.root)
             try:
                 if entry.kind == pb.ENTRY_KIND_DOCUMENT:
-                    await self._document(entry)
+                    await self._document(entry, origin)
                 elif entry.kind == pb.ENTRY_KIND_ENVELOPE and not entry.pruned:
-                    taken.append(await self._envelope(entry))
+                    now_ms = self._clock()
+                    waiting = await self._node.follow(entry.data, entry.leaf, origin=origin, now_ms=now_ms)
+                    taken += [waiting] if waiting else []
             except WAITS as error:
                 await self._node.park(entry, origin, error)
             except PeerError as error:
@@ -144,22 +148,21 @@ class Follower:
                 )
         # Queued behind the entries, so usually in their transaction. If one of them was lost already, nothing moves;
         # if one will be lost, so will the cursor that waits behind it.
-        if any(one.done() and (one.cancelled() or one.exception()) for one in taken):
-            await asyncio.gather(*taken)
-        if response.next_position != self.position or self._head is None or head.size > self._head.size:
+        for waiting in taken:
+            if waiting.durable.done():
+                waiting.durable.result()
+        if response.entries:
             taken.append(self._node.move_cursor(origin, response.next_position, response.checkpoint))
-        await asyncio.gather(*taken)
+        elif response.next_position != self.position or self._head is None or head.size > self._head.size:
+            self._node.pass_by(origin, response.next_position, response.checkpoint)
+        await asyncio.gather(*(waiting.durable for waiting in taken))
         self.position, self._head = response.next_position, head
 
-    async def _document(self, entry: pb.Entry) -> None:
+    async def _document(self, entry: pb.Entry, origin: str) -> None:
         document = documents.decode(entry.data)
         if document.digest != entry.leaf:
             raise ProofError("the leaf is not that document")
-        [(_, error)] = await self._node.take_documents([entry.data], now_ms=self._clock())
+        [(_, error)] = await self._node.take_documents([entry.data], now_ms=self._clock(), origin=origin)
         if error is not None:
             raise error
         await self._node.retry_parked(self._clock())
-
-    async def _envelope(self, entry: pb.Entry) -> asyncio.Future[Receipt]:
-        _, receipt = await self._node.publish(entry.data, by=None, now_ms=self._clock(), identity=entry.leaf)
-        return receipt

@@ -8,7 +8,8 @@ import structlog
 
 from exchange import envelope, tls, wire
 from exchange.errors import IdentityError, LimitError
-from exchange.node.core import Node, Receipt
+from exchange.node.core import Node
+from exchange.node.writer import Receipt
 from exchange.v1 import exchange_pb2 as pb
 from exchange.v1 import exchange_pb2_grpc as rpc
 from keys import suite
@@ -147,7 +148,11 @@ class ExchangeService(rpc.ExchangeServicer):
         caller = await self._caller(context)
         channels = frozenset(request.channels) or None
         async for batch in self._node.subscribe(
-            caller, position=min(request.position, MAX_POSITION), channels=channels, follow=request.follow
+            caller,
+            position=min(request.position, MAX_POSITION),
+            channels=channels,
+            follow=request.follow,
+            echo=request.echo,
         ):
             # A live connection outlives its removal from the roster: ask again before each batch.
             await self._caller(context)

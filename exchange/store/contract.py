@@ -12,7 +12,8 @@ from typing import Protocol
 class NewEntry:
     """An entry to append: `kind` is an EntryKind of exchange.proto, `id` its leaf hash, 32 bytes.
 
-    Documents and heads have an empty stream, channel, audience and sender.
+    Documents and heads have an empty stream, channel, audience and sender. What has no audience is for everybody; what
+    has one and no channel comes to it on every channel. `origin` is the followed log it was taken from; empty = none.
     """
 
     kind: int
@@ -24,6 +25,7 @@ class NewEntry:
     audience: tuple[str, ...] = ()
     sender: str = ""
     create_time_ms: int = 0
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,7 @@ class Store(Protocol):
         limit_rows: int,
         desks: frozenset[str] | None,
         channels: frozenset[str] | None,
+        without: str = "",
     ) -> tuple[list[Row], int]:
         """Entries from a position on, and the position to go on from: all below it was looked at.
 
@@ -142,8 +145,9 @@ class Store(Protocol):
             position: First position wanted.
             limit_bytes: Bytes of data at most.
             limit_rows: Rows at most.
-            desks: Only envelopes whose audience or sender is among these; None = all. Documents and heads always.
-            channels: Only envelopes on these channels; None = all.
+            desks: Only entries whose audience or sender is among these; None = all. What is for everybody always comes.
+            channels: Only entries on these channels or on none; None = all.
+            without: Nothing taken from this log; empty = everything.
         """
 
     def cursor(self, origin: str) -> int:

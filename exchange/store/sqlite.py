@@ -44,6 +44,7 @@ CHECKPOINT_BYTES: Final = 4_000_000
 PAGE: Final = 16_384  # suits blobs of 100 KB
 RESTART_FRAMES: Final = 64_000_000 // PAGE
 APPLICATION: Final = 0x544F4353
+VERSION: Final = 2
 SCHEMA: Final = f"""
 BEGIN;
 CREATE TABLE log (
@@ -52,7 +53,7 @@ CREATE TABLE log (
 CREATE TABLE blob (position INTEGER PRIMARY KEY, data BLOB NOT NULL);
 CREATE TABLE lane (
     number INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, channel TEXT NOT NULL, sender TEXT NOT NULL,
-    audience TEXT NOT NULL);
+    audience TEXT NOT NULL, origin TEXT NOT NULL);
 CREATE TABLE member (desk TEXT NOT NULL, lane INTEGER NOT NULL, PRIMARY KEY (desk, lane)) WITHOUT ROWID;
 CREATE TABLE tile (level INTEGER NOT NULL, tile INTEGER NOT NULL, hashes BLOB NOT NULL, PRIMARY KEY (level, tile));
 CREATE TABLE cursor (origin TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID;
@@ -63,7 +64,7 @@ CREATE TABLE refusal (number INTEGER PRIMARY KEY AUTOINCREMENT, origin TEXT NOT 
 CREATE TABLE parked (number INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL UNIQUE, data BLOB NOT NULL,
     origin TEXT NOT NULL, position INTEGER NOT NULL, reason TEXT NOT NULL);
 PRAGMA application_id = {APPLICATION};
-PRAGMA user_version = 1;
+PRAGMA user_version = {VERSION};
 COMMIT;
 """
 ROW: Final = (
@@ -71,13 +72,13 @@ ROW: Final = (
     "FROM log JOIN blob ON blob.position = log.position JOIN lane ON lane.number = log.lane WHERE log.position = ?"
 )
 LANES: Final = """
-SELECT number FROM lane WHERE number > :seen AND number <= :top AND (channel = '' OR (
-    (:channels IS NULL OR channel IN (SELECT value FROM json_each(:channels))) AND
-    (:desks IS NULL OR number IN (
-        SELECT lane FROM member WHERE desk IN (SELECT value FROM json_each(:desks)) AND lane > :seen))))
+SELECT number FROM lane WHERE number > :seen AND number <= :top AND (:without = '' OR origin != :without) AND
+    (channel = '' OR :channels IS NULL OR channel IN (SELECT value FROM json_each(:channels))) AND
+    (audience = '[]' OR :desks IS NULL OR number IN (
+        SELECT lane FROM member WHERE desk IN (SELECT value FROM json_each(:desks)) AND lane > :seen))
 """
-Lane = tuple[str, str, tuple[str, ...]]
-Readers = tuple[frozenset[str] | None, frozenset[str] | None]
+Lane = tuple[str, str, tuple[str, ...], str]
+Wanted = tuple[frozenset[str] | None, frozenset[str] | None, str]
 NOTE: Final = "INSERT INTO note (origin, note) VALUES (?, ?) ON CONFLICT DO UPDATE SET note = excluded.note"
 
 
@@ -98,7 +99,7 @@ class SqliteStore:
         self._tiles: dict[tuple[int, int], bytes] = {}
         self._edges: dict[int, list[bytes]] = {}
         self._lanes: dict[Lane, int] = {}
-        self._readable: dict[Readers, tuple[int, list[int], str]] = {}
+        self._readable: dict[Wanted, tuple[int, list[int], str]] = {}
         self._pruning = threading.Lock()
         self._uncopied_bytes = 0
         self._restart_due = False
@@ -130,7 +131,7 @@ class SqliteStore:
         if write.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
             write.executescript(SCHEMA)
         marks = [write.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
-        if marks != [APPLICATION, 1]:
+        if marks != [APPLICATION, VERSION]:
             raise StoreError(
                 f"{self._path.name} is no store of this version", hint="upgrade, or restore the right file"
             )
@@ -225,17 +226,17 @@ class SqliteStore:
         return positions, [entry for _, entry in fresh.values()]
 
     def _lane(self, entry: NewEntry, made: dict[Lane, int]) -> int:
-        lane = (entry.channel, entry.sender, entry.audience)
+        lane = (entry.channel, entry.sender, entry.audience, entry.origin)
         number = self._lanes.get(lane) or made.get(lane)
         if number is not None:
             return number
         write = self._file.write
-        key = hashlib.sha256(pae(entry.channel, entry.sender, *entry.audience)).digest()
+        key = hashlib.sha256(pae(entry.origin, entry.channel, entry.sender, *entry.audience)).digest()
         row = write.execute("SELECT number FROM lane WHERE key = ?", (key,)).fetchone()
         if row is None:
             row = write.execute(
-                "INSERT INTO lane (key, channel, sender, audience) VALUES (?, ?, ?, ?) RETURNING number",
-                (key, entry.channel, entry.sender, json.dumps(entry.audience, ensure_ascii=False)),
+                "INSERT INTO lane (key, channel, sender, audience, origin) VALUES (?, ?, ?, ?, ?) RETURNING number",
+                (key, entry.channel, entry.sender, json.dumps(entry.audience, ensure_ascii=False), entry.origin),
             ).fetchone()
             # A sender reads its own: it must know its newest envelopes after a restart.
             desks = {*entry.audience, entry.sender} - {""}
@@ -368,13 +369,14 @@ class SqliteStore:
         limit_rows: int,
         desks: frozenset[str] | None,
         channels: frozenset[str] | None,
+        without: str = "",
     ) -> tuple[list[Row], int]:
         """See Store."""
         end = self._size
         if position >= end:
             return [], position
         with contextlib.ExitStack() as stack:
-            found, searched = self._candidates(stack, position, end, limit_rows + 1, desks, channels)
+            found, searched = self._candidates(stack, position, end, limit_rows + 1, (desks, channels, without))
             read = stack.enter_context(self._file.reading())
             rows: list[Row] = []
             size = 0
@@ -391,13 +393,12 @@ class SqliteStore:
         position: int,
         end: int,
         limit: int,
-        desks: frozenset[str] | None,
-        channels: frozenset[str] | None,
+        wanted: Wanted,
     ) -> tuple[Iterator[tuple[int, int]], int]:
         """(position, length) of the entries wanted, in order, and the position up to which they were looked for."""
-        if desks is None and channels is None:
+        if wanted == (None, None, ""):
             return self._scan(position, end, limit, None), end
-        lanes, as_json = self._lanes_of(desks, channels)
+        lanes, as_json = self._lanes_of(wanted)
         if len(lanes) > MERGED_LANES:
             end = min(end, position + SCANNED_ROWS)
             return self._scan(position, end, limit, as_json), end
@@ -415,24 +416,26 @@ class SqliteStore:
             found = read.execute(f"{sql} ORDER BY position LIMIT {limit:d}", values).fetchall()
         yield from found
 
-    def _lanes_of(self, desks: frozenset[str] | None, channels: frozenset[str] | None) -> tuple[list[int], str]:
+    def _lanes_of(self, wanted: Wanted) -> tuple[list[int], str]:
         top = self._top_lane
-        seen, lanes, as_json = self._readable.get((desks, channels), (0, [], "[]"))
+        desks, channels, without = wanted
+        seen, lanes, as_json = self._readable.get(wanted, (0, [], "[]"))
         if seen < top:
             # A lane never changes, so only new ones are looked at.
-            wanted = {
+            values = {
+                "without": without,
                 "seen": seen,
                 "top": top,
                 "desks": None if desks is None else json.dumps(sorted(desks)),
                 "channels": None if channels is None else json.dumps(sorted(channels)),
             }
             with self._file.reading() as read:
-                lanes = lanes + [number for (number,) in read.execute(LANES, wanted)]
+                lanes = lanes + [number for (number,) in read.execute(LANES, values)]
             as_json = json.dumps(lanes)
             with self._cache_lock:
                 if len(self._readable) >= CACHED_READERS:
                     self._readable.clear()
-                self._readable[(desks, channels)] = (top, lanes, as_json)
+                self._readable[wanted] = (top, lanes, as_json)
         return lanes, as_json
 
     # ---- what is remembered

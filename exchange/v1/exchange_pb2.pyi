@@ -47,14 +47,16 @@ class PublishResult(_message.Message):
     def __init__(self, id: _Optional[bytes] = ..., position: _Optional[int] = ..., proof: _Optional[_Iterable[bytes]] = ..., rule: _Optional[str] = ..., text: _Optional[str] = ...) -> None: ...
 
 class SubscribeRequest(_message.Message):
-    __slots__ = ("position", "channels", "follow")
+    __slots__ = ("position", "channels", "follow", "echo")
     POSITION_FIELD_NUMBER: _ClassVar[int]
     CHANNELS_FIELD_NUMBER: _ClassVar[int]
     FOLLOW_FIELD_NUMBER: _ClassVar[int]
+    ECHO_FIELD_NUMBER: _ClassVar[int]
     position: int
     channels: _containers.RepeatedScalarFieldContainer[str]
     follow: bool
-    def __init__(self, position: _Optional[int] = ..., channels: _Optional[_Iterable[str]] = ..., follow: _Optional[bool] = ...) -> None: ...
+    echo: bool
+    def __init__(self, position: _Optional[int] = ..., channels: _Optional[_Iterable[str]] = ..., follow: _Optional[bool] = ..., echo: _Optional[bool] = ...) -> None: ...
 
 class Entry(_message.Message):
     __slots__ = ("position", "kind", "data", "leaf", "proof", "pruned")

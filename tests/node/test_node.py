@@ -18,6 +18,7 @@ from exchange.envelope import Parsed, check
 from exchange.errors import StoreError
 from exchange.merkle import verify_inclusion
 from exchange.node.app import App
+from exchange.node.follow import Follower
 from exchange.store.contract import NewEntry
 from exchange.v1 import exchange_pb2 as pb
 from keys import documents, founding, suite
@@ -81,6 +82,32 @@ async def test_report_reaches_the_other_country_and_only_its_readers(running: Ru
         assert cluster.open(READER, entries[0].data) == tuple(items(3))
     async with cluster.connect(await cluster.enrol(COMPANY)) as stub:
         assert [entry.leaf for entry in await read(stub)] == [green.id]
+
+
+async def test_a_node_is_not_sent_what_came_from_its_own_log(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster, trust = running.cluster, running.cluster.trust
+    sent: dict[str, list[bytes]] = {KR: [], NL: []}
+    take = Follower._take
+
+    async def noted(self: Follower, stub: Any, origin: str, response: pb.SubscribeResponse) -> None:
+        sent[self.peer] += [entry.leaf for entry in response.entries if entry.kind == pb.ENTRY_KIND_ENVELOPE]
+        await take(self, stub, origin, response)
+
+    monkeypatch.setattr(Follower, "_take", noted)
+    sealed = [cluster.seal(trust, SENDER) for _ in range(5)]
+    async with cluster.connect(await cluster.enrol(SENDER)) as stub:
+        await publish(stub, *([each.data] for each in sealed))
+    await eventually(lambda: all(held(running.nl, each) for each in sealed))
+    # The cursor goes past them all the same.
+    await eventually(lambda: running.kr.node.store.cursor(f"tocsin/{NL}/1") == running.nl.node.store.size())
+    assert sent == {KR: [each.id for each in sealed], NL: []}
+    rows = [
+        row
+        async for batch in running.nl.node.subscribe(KR, position=0, channels=None, follow=False, echo=True)
+        for row, _ in batch.rows
+        if row.kind == pb.ENTRY_KIND_ENVELOPE
+    ]
+    assert [row.id for row in rows] == [each.id for each in sealed]
 
 
 async def test_follower_cosigns_and_the_origin_keeps_it(running: Running) -> None:

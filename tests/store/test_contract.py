@@ -1,5 +1,6 @@
 """The contract of a store: whoever passes is a store."""
 
+import dataclasses
 import hashlib
 import os
 import signal
@@ -40,6 +41,24 @@ def entry(
         sender="kr.a/x",
         create_time_ms=1000 + number,
     )
+
+
+def test_what_came_from_a_log_is_not_sent_back_to_it(opened: Open) -> None:
+    store = opened()
+    own, followed = entry(0), dataclasses.replace(entry(1), origin="tocsin/nl.a/1")
+    notice = NewEntry(kind=9, id=hashlib.sha256(b"notice").digest(), data=b"notice", audience=("nl.b/y",))
+    store.append([own, followed, dataclasses.replace(document(0), origin="tocsin/nl.a/1"), document(1), notice])
+    everything = frozenset({"nl.a/x", "nl.b/y"})
+    minerals = frozenset({"minerals"})
+    rows, _ = store.read(
+        0, limit_bytes=9999, limit_rows=99, desks=everything, channels=minerals, without="tocsin/nl.a/1"
+    )
+    assert [row.position for row in rows] == [0, 3, 4]
+    rows, _ = store.read(0, limit_bytes=9999, limit_rows=99, desks=everything, channels=minerals)
+    assert [row.position for row in rows] == [0, 1, 2, 3, 4]
+    # Addressed to one desk, on no channel: it comes to that desk on every channel and to no other.
+    rows, _ = store.read(0, limit_bytes=9999, limit_rows=99, desks=frozenset({"nl.a/x"}), channels=minerals)
+    assert [row.position for row in rows] == [0, 1, 2, 3]
 
 
 def document(number: int) -> NewEntry:
