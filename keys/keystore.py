@@ -313,7 +313,7 @@ def _derive(file: Path, parameters: _Parameters, passphrase: bytes) -> bytes:
         # Refused, not ignored: someone who types a passphrase must not be handed a store that anybody could have made.
         if passphrase:
             raise KeystoreError(f"{file} opens with its key file, not with a passphrase", hint="give no passphrase")
-        key = _read_private(_machine_key_path(file), _KEY_SIZE)
+        key = read_private(_machine_key_path(file), _KEY_SIZE)
         if len(key) != _KEY_SIZE:
             raise KeystoreError(f"{_machine_key_path(file)} is not a key file", hint="restore it from a backup")
         return suite.hkdf_extract(parameters.salt, key)
@@ -325,7 +325,7 @@ def _derive(file: Path, parameters: _Parameters, passphrase: bytes) -> bytes:
 
 def _split(file: Path) -> tuple[_Parameters, bytes, bytes]:
     """Parameters within bounds, write salt, sealed body."""
-    data = _read_private(file, MAX_FILE_BYTES)
+    data = read_private(file, MAX_FILE_BYTES)
     match = _HEADER.match(data[:_MAX_HEADER_BYTES])
     if match is None:
         raise KeystoreError(f"{file} is not a keystore of this version")
@@ -377,8 +377,12 @@ def _bytes(text: str) -> bytes:
     return base64.b64decode(text, validate=True)
 
 
-def _read_private(file: Path, limit: int) -> bytes:
-    """The bytes of a file that only its owner can read, at most `limit`."""
+def read_private(file: Path, limit: int) -> bytes:
+    """The bytes of a file that only its owner can read, at most `limit`.
+
+    Raises:
+        KeystoreError: No such file, a longer one, or one that others have rights on.
+    """
     for _ in range(_READ_AGAIN):
         try:
             descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)

@@ -7,11 +7,11 @@ docs/PROTOCOL.md section 3.
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from secrets import token_bytes
 from types import MappingProxyType
-from typing import Final, NoReturn, Self
+from typing import Final, NoReturn, Protocol, Self
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives import hashes, hpke
@@ -31,10 +31,10 @@ CARD_SIZE: Final = 1216  # ML-KEM-768 encapsulation key 1184 | X25519 public key
 CARD_SEED_SIZE: Final = 32
 WRAP_SIZE: Final = 1168  # ML-KEM-768 ciphertext 1088 | X25519 32 | sealed secret 32 | tag 16
 SECRET_SIZE: Final = 32
+MLDSA_SEED_SIZE: Final = 32
 MAX_CTX_BYTES: Final = 255  # its length is one byte on the wire of the draft
 
 _MLKEM_PUBLIC_SIZE: Final = 1184
-_MLDSA_SEED_SIZE: Final = 32
 _COMPOSITE_PREFIX: Final = b"CompositeAlgorithmSignatures2025"
 _POSSESSION: Final = "tocsin/1/possession"
 _ZERO_NONCE: Final = bytes(12)
@@ -142,6 +142,24 @@ def suite(suite_id: int) -> Suite:
     return _scheme(suite_id).suite
 
 
+class Signer(Protocol):
+    """Whatever signs as one composite key, wherever its halves lie: a `SigningKey`, or a `SplitKey`."""
+
+    @property
+    def suite(self) -> int:
+        """Suite id."""
+        ...
+
+    @property
+    def public(self) -> bytes:
+        """ML-DSA public key | Edwards public key."""
+        ...
+
+    def sign(self, message: bytes, *, ctx: str) -> bytes:
+        """ML-DSA signature | Edwards signature over one representative of `message` and `ctx`."""
+        ...
+
+
 class SigningKey:
     """A composite private key. Its seed leaves it only through `seed`; it cannot be printed, copied or pickled.
 
@@ -173,7 +191,7 @@ class SigningKey:
         scheme = _scheme(suite)
         if len(seed) != scheme.suite.seed_size:
             raise UsageError(f"seed of {len(seed)} bytes; suite {suite} has {scheme.suite.seed_size}")
-        return cls(scheme, scheme.pq_private(seed[:_MLDSA_SEED_SIZE]), scheme.ed_private(seed[_MLDSA_SEED_SIZE:]))
+        return cls(scheme, scheme.pq_private(seed[:MLDSA_SEED_SIZE]), scheme.ed_private(seed[MLDSA_SEED_SIZE:]))
 
     def seed(self) -> bytes:
         """The secret, for the keystore alone."""
@@ -196,6 +214,74 @@ class SigningKey:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a signing key is not copied or pickled; use seed() and the keystore")
+
+
+@dataclass(frozen=True, slots=True)
+class Half:
+    """One component of a composite key, where it lies.
+
+    Attributes:
+        public: The component's public key.
+        sign: (representative, context) -> component signature. The Edwards half is given an empty context.
+    """
+
+    public: bytes
+    sign: Callable[[bytes, bytes], bytes] = field(repr=False)
+
+
+class SplitKey:
+    """A composite key whose halves lie apart, such as one in a token. Signs as a `SigningKey` does.
+
+    Attributes:
+        suite: Suite id.
+        public: ML-DSA public key | Edwards public key.
+
+    Raises:
+        UnknownSuiteError: No such suite.
+        BadKeyError: The halves do not make a key that could be admitted.
+    """
+
+    __slots__ = ("_ed", "_pq", "_scheme", "public", "suite")
+
+    def __init__(self, suite: int, *, pq: Half, ed: Half) -> None:
+        self._scheme, self._pq, self._ed = _scheme(suite), pq, ed
+        self.suite: Final = suite
+        self.public: Final = pq.public + ed.public
+        if len(pq.public) != self._scheme.pq_public_size:
+            raise BadKeyError(f"ML-DSA half of {len(pq.public)} bytes; suite {suite} has {self._scheme.pq_public_size}")
+        check_signing_key(suite, self.public)
+
+    def sign(self, message: bytes, *, ctx: str) -> bytes:
+        """As `SigningKey.sign`, and verified before it is given away.
+
+        A faulty Edwards signature can betray its key, and a token may be another one than it was.
+
+        Raises:
+            SignatureError: What the halves gave is not a signature of this key.
+        """
+        representative = self._scheme.representative(message, ctx)
+        signature = self._pq.sign(representative, self._scheme.label) + self._ed.sign(representative, b"")
+        verify(self.suite, self.public, message, signature, ctx=ctx)
+        return signature
+
+    def __repr__(self) -> str:
+        return f"<SplitKey suite {self.suite} public {digest(self.public).hex()[:8]}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a signing key is not copied or pickled")
+
+
+def mldsa_half(suite: int, seed: bytes) -> Half:
+    """The ML-DSA half of a suite from its seed, 32 bytes, for a key whose other half lies elsewhere.
+
+    Raises:
+        UnknownSuiteError: No such suite.
+        UsageError: A seed of another length.
+    """
+    if len(seed) != MLDSA_SEED_SIZE:
+        raise UsageError(f"ML-DSA seed of {len(seed)} bytes; it has {MLDSA_SEED_SIZE}")
+    key = _scheme(suite).pq_private(seed)
+    return Half(key.public_key().public_bytes_raw(), key.sign)
 
 
 class CardKey:
@@ -357,7 +443,7 @@ def components(suite_id: int, public: bytes) -> tuple[bytes, bytes]:
     return public[:cut], public[cut:]
 
 
-def prove_possession(key: SigningKey, *, lineage: bytes, party: str, name: str, role: str) -> bytes:
+def prove_possession(key: Signer, *, lineage: bytes, party: str, name: str, role: str) -> bytes:
     """A signature that shows the holder of `key` wants it to be `role` of `name` in this lineage."""
     return key.sign(_possession(key.suite, key.public, lineage, party, name, role), ctx=_POSSESSION)
 
