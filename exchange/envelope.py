@@ -7,7 +7,7 @@ has not been checked: `open_envelope` takes a `Checked`, which only `check` make
 import hmac
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from google.protobuf.message import DecodeError
@@ -36,6 +36,24 @@ class Parsed:
     data: bytes
     outer: pb.Envelope
     id: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed(Parsed):
+    """An envelope we made. `salt_seed` (32 bytes) gives the salts that evidence needs; it opens nothing.
+
+    Kept as secret as the items: with it, an item can be guessed from its leaf.
+    """
+
+    salt_seed: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What an envelope holds: the carried bytes of its items, in order, and their salt seed (see `Sealed`)."""
+
+    items: tuple[bytes, ...] = field(repr=False)
+    salt_seed: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +124,7 @@ def seal(
     key: suite.SigningKey,
     cards: Mapping[str, bytes],
     courier: bytes | None = None,
-) -> Parsed:
+) -> Sealed:
     """Sign and encrypt a batch of items for the audience of a header.
 
     Args:
@@ -133,6 +151,7 @@ def seal(
     header_digest = digest(header_bytes)
     secret = os.urandom(32)
     prk = suite.hkdf_extract(courier or bytes(32), secret)
+    seed = salt_seed(prk, header_digest)
     root = items_root(prk, header_digest, items)
     content_key, commitment = content_keys(prk, header_digest, root)
     payload = pb.Payload(header=header_digest, items=items).SerializeToString()
@@ -156,14 +175,18 @@ def seal(
     data = canonical_bytes(outer)
     if len(data) > MAX_ENVELOPE_BYTES:
         raise EnvelopeError(f"envelope of {len(data)} bytes; at most {MAX_ENVELOPE_BYTES}: put fewer items in it")
-    return Parsed(data, outer, identity)
+    return Sealed(data, outer, identity, seed)
 
 
 def items_root(prk: bytes, header_digest: bytes, items: Sequence[bytes]) -> bytes:
     """RFC 6962 root over the salted items: one item can be shown and proved without the others."""
-    return root_of(
-        [item_leaf(salt, item) for salt, item in zip(salts(prk, header_digest, len(items)), items, strict=True)]
-    )
+    leaves = [item_leaf(salt, item) for salt, item in zip(salts(prk, header_digest, len(items)), items, strict=True)]
+    return root_of(leaves)
+
+
+def item_leaves(seed: bytes, items: Sequence[bytes]) -> list[bytes]:
+    """Leaves of all items of a batch."""
+    return [item_leaf(salt, item) for salt, item in zip(salts_of(seed, len(items)), items, strict=True)]
 
 
 def item_leaf(salt: bytes, item: bytes) -> bytes:
@@ -171,9 +194,18 @@ def item_leaf(salt: bytes, item: bytes) -> bytes:
     return leaf_digest(pae("tocsin/1/item", salt, item))
 
 
+def salt_seed(prk: bytes, header_digest: bytes) -> bytes:
+    """What the salts of a batch are made from, 32 bytes."""
+    return suite.hkdf_expand(prk, pae("tocsin/1/items", header_digest), 32)
+
+
 def salts(prk: bytes, header_digest: bytes, count: int) -> list[bytes]:
+    """The salts of a batch."""
+    return salts_of(salt_seed(prk, header_digest), count)
+
+
+def salts_of(seed: bytes, count: int) -> list[bytes]:
     """One 16-byte salt per item; without its salt an item cannot be guessed from its leaf."""
-    seed = suite.hkdf_expand(prk, pae("tocsin/1/items", header_digest), 32)
     stream = suite.shake256(seed, 16 * count)
     return [stream[16 * i : 16 * i + 16] for i in range(count)]
 
@@ -266,7 +298,12 @@ def _check_header(header: pb.Header, outer: pb.Envelope) -> None:
 def open_envelope(
     checked: Checked, *, desk: str, card: suite.CardKey, courier: bytes | None = None
 ) -> tuple[bytes, ...]:
-    """Open an envelope whose signature was checked: the carried bytes of its items, in order.
+    """As `open_whole`, the items alone."""
+    return open_whole(checked, desk=desk, card=card, courier=courier).items
+
+
+def open_whole(checked: Checked, *, desk: str, card: suite.CardKey, courier: bytes | None = None) -> Opened:
+    """Open an envelope whose signature was checked.
 
     Args:
         courier: The courier key the header names; not used when it names none.
@@ -291,9 +328,10 @@ def open_envelope(
     if not hmac.compare_digest(commitment, outer.commitment):
         raise OpenError("the envelope does not open")
     items = _unpad(suite.aead_open(content_key, outer.ciphertext, header_digest), header_digest)
+    seed = salt_seed(prk, header_digest)
     if items_root(prk, header_digest, items) != outer.items_root:
         raise OpenError("the envelope does not open")
-    return items
+    return Opened(items, seed)
 
 
 def _unpad(padded: bytes, header_digest: bytes) -> tuple[bytes, ...]:

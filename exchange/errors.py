@@ -105,3 +105,10 @@ class IdentityError(PeerError):
 
     status, reason = "PERMISSION_DENIED", "CALLER"
     hint = "enrol the desk again, or ask the operator of the node"
+
+
+class EvidenceError(PeerError):
+    """A file of evidence is malformed, or does not prove what it claims; the text says where it fails."""
+
+    reason = "EVIDENCE_BAD"
+    hint = "ask for a new file from the desk that made it"
