@@ -1,15 +1,14 @@
 """Admission: may this envelope enter, by the documents held and the time (docs/PROTOCOL.md section 7). No I/O.
 
 Nodes and desks run the same code, so that a colluding node gains nothing. Two procedures: `admit` for live traffic;
-`judge` for archives and evidence, which leaves out freshness and expiry.
+`judge` for archives and evidence: no freshness, no expiry, a key that ended by derived position.
 """
 
-from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
 
 from exchange import policy
+from exchange.audiences import Audiences
 from exchange.envelope import Checked, Parsed, check
 from exchange.errors import (
     AudienceError,
@@ -23,12 +22,11 @@ from exchange.errors import (
     StaleError,
     StreamError,
 )
+from exchange.standing import Position, Verdict, standing
 from exchange.v1 import envelope_pb2 as pb
 from keys.errors import UnknownSuiteError
 from keys.trust import AgreementView, MissingDocumentError, RosterView, Trust, WrongLineageError, party_of, week_of
 from keys.v1 import documents_pb2 as docs
-
-CACHED_AUDIENCES: Final = 4096
 
 Answered = Callable[[bytes], pb.Header | None]
 """Finds the header of a held envelope by its id; None when it is not held."""
@@ -54,49 +52,83 @@ class Admitted:
 
 
 class Admission:
-    """The rules over one Trust, with a cache of computed audiences."""
+    """The rules over one Trust."""
 
     def __init__(self, trust: Trust) -> None:
         self.trust = trust
-        self._audiences: dict[tuple[object, ...], tuple[str, ...]] = {}
-        self._boundaries: dict[tuple[bytes, ...], list[int]] = {}
+        self._audiences = Audiences()
 
-    def admit(self, parsed: Parsed, *, now_ms: int, answered: Answered, from_log: bool = False) -> Admitted:
+    def admit(
+        self,
+        parsed: Parsed,
+        *,
+        now_ms: int,
+        answered: Answered,
+        from_log: bool = False,
+        position: Position | None = None,
+    ) -> Admitted:
         """Apply every rule to live traffic, refusing at the first that fails.
 
         The caller has already dropped known ids; it checks the stream next (`check_stream`). With `from_log` a log took
         the envelope in time, so its age is no reason against it: expiry and superseded rosters govern first admission only.
+        `position` is its place in a log of another party than the sender's; it is looked at only when the key ended.
 
         Raises:
             PeerError: The subclass names the rule; MissingDocumentError means: fetch documents and try again.
         """
-        admitted = self.judge(parsed, answered=answered)
+        admitted = self.rights(parsed, answered=answered)
         header = admitted.header
         agreement = self.trust.find_agreement(header.agreement)
-        bounds = agreement.body
+        bounds, facts = agreement.body, _agreement_facts(agreement)
         if header.create_time_ms > now_ms + bounds.skew_ms:
             raise ExpiredError(
-                "the envelope is made in the future", create_time_ms=header.create_time_ms, now_ms=now_ms
+                "the envelope is made in the future", create_time_ms=header.create_time_ms, now_ms=now_ms, **facts
             )
         if not from_log and now_ms >= header.expire_time_ms + bounds.skew_ms:
-            raise ExpiredError("the envelope has expired", expire_time_ms=header.expire_time_ms, now_ms=now_ms)
+            raise ExpiredError("the envelope has expired", expire_time_ms=header.expire_time_ms, now_ms=now_ms, **facts)
         accept_ms = bounds.revocation_ms + bounds.lifetime_ms + 2 * bounds.skew_ms
         for pin in header.rosters:
-            superseded = self.trust.superseded_ms(self.trust.find_roster(pin.digest))
+            view = self.trust.find_roster(pin.digest)
+            superseded = self.trust.superseded_ms(view)
             if not from_log and superseded is not None and now_ms >= superseded + accept_ms:
-                raise PinnedError(f"the {pin.party} roster {pin.version} was replaced too long ago", party=pin.party)
-            self._check_voided(header, self.trust.find_roster(pin.digest))
-        self._check_ended(header)
+                raise PinnedError(
+                    f"the {pin.party} roster {pin.version} was replaced too long ago", **_roster_facts(view)
+                )
+            self._check_voided(header, view)
+        disputes = self._check_ended(admitted, position)
+        self._check_suspended(header)
         self._check_cards(header, bounds.revocation_ms)
         stale = self.trust.stale(now_ms)
         if stale and bounds.stop_when_stale:
-            raise StaleError(f"no fresh status of {', '.join(stale)}", parties=",".join(stale))
+            said = [status.version if (status := self.trust.status(party)) else 0 for party in stale]
+            raise StaleError(
+                f"no fresh status of {', '.join(stale)}",
+                parties=",".join(stale),
+                document="status",
+                version=",".join(map(str, said)),
+            )
         warnings = tuple(
             f"the status of {party} is older than the agreed bound: revocations may be unknown" for party in stale
         )
-        return Admitted(admitted.checked, admitted.rule, warnings)
+        return Admitted(admitted.checked, admitted.rule, disputes + warnings)
 
-    def judge(self, parsed: Parsed, *, answered: Answered) -> Admitted:
+    def judge(self, parsed: Parsed, *, answered: Answered, position: Position | None = None) -> Admitted:
+        """What an envelope is worth for ever: its rights by the documents it pins, and its standing if its key ended.
+
+        Nothing here depends on the time at which it is asked: no freshness, no expiry, no suspension.
+
+        Args:
+            parsed: The envelope.
+            answered: See `admit`.
+            position: Its place in a log of another party than the sender's; without one an ended key counts for nothing.
+
+        Raises:
+            PeerError: As `rights`; SenderEndedError when the key ended and the position does not show it came before.
+        """
+        admitted = self.rights(parsed, answered=answered)
+        return Admitted(admitted.checked, admitted.rule, self._check_ended(admitted, position))
+
+    def rights(self, parsed: Parsed, *, answered: Answered) -> Admitted:
         """The rules that hold for ever: signature, pinned documents, rights, audience, courier group.
 
         Raises:
@@ -104,14 +136,20 @@ class Admission:
         """
         found = self.trust.desk_key(parsed.outer.key)
         if found is None:
-            raise SenderError("no roster held lists the signing key", key=parsed.outer.key.hex())
+            raise SenderError(
+                "no roster held lists the signing key", key=parsed.outer.key.hex(), **self._newest_facts()
+            )
         desk, key = found
         if key.suite != parsed.outer.suite:
-            raise UnknownSuiteError(f"the key of {desk} is of suite {key.suite}", suite=parsed.outer.suite)
+            raise UnknownSuiteError(
+                f"the key of {desk} is of suite {key.suite}", suite=parsed.outer.suite, **self._desk_facts(desk)
+            )
         checked = check(parsed, key.public)
         header = checked.header
         if header.sender != desk:
-            raise SenderError(f"the key belongs to {desk}, the header names another sender", desk=desk)
+            raise SenderError(
+                f"the key belongs to {desk}, the header names another sender", desk=desk, **self._desk_facts(desk)
+            )
         agreement, rosters = self._pinned(header)
         self._check_sender(header, rosters)
         rule = self._check_policy(header, agreement, rosters, answered)
@@ -120,72 +158,68 @@ class Admission:
     def audience(
         self, header: pb.Header, agreement: AgreementView, rosters: Mapping[str, RosterView]
     ) -> tuple[str, ...]:
-        """The desks that may read, by the documents the header pins; cached between the times at which it can change."""
-        pins = tuple(view.document.digest for view in rosters.values())
-        if pins not in self._boundaries:
-            if len(self._boundaries) >= CACHED_AUDIENCES:
-                self._boundaries.clear()
-            self._boundaries[pins] = sorted(
-                {
-                    time
-                    for view in rosters.values()
-                    for desk in view.desks.values()
-                    for time in (
-                        desk.held_until_ms,
-                        *(t for k in desk.keys.values() for t in (k.first_use_ms, k.last_use_ms)),
-                    )
-                }
-            )
-        interval = bisect_right(self._boundaries[pins], header.create_time_ms)
-        cache_key = (agreement.digest, pins, header.sender, header.channel, header.marking, interval)
-        if cache_key not in self._audiences:
-            if len(self._audiences) >= CACHED_AUDIENCES:
-                self._audiences.clear()
-            self._audiences[cache_key] = policy.audience(
-                agreement,
-                rosters,
-                sender=header.sender,
-                channel=header.channel,
-                marking=header.marking,
-                time_ms=header.create_time_ms,
-            )
-        return self._audiences[cache_key]
+        """The desks that may read, by the documents the header pins."""
+        return self._audiences.find(header, agreement, rosters)
 
     def _pinned(self, header: pb.Header) -> tuple[AgreementView, dict[str, RosterView]]:
         if header.lineage != self.trust.lineage:
-            raise WrongLineageError("the envelope belongs to another exchange")
+            raise WrongLineageError("the envelope belongs to another exchange", document="agreement", version=1)
+        self._require_held(header)
         agreement = self.trust.find_agreement(header.agreement)
-        body = agreement.body
+        body, facts = agreement.body, _agreement_facts(agreement)
         if header.agreement_version != body.version:
-            raise PinnedError("the pinned agreement has another version than its digest says")
+            raise PinnedError("the pinned agreement has another version than its digest says", **facts)
         if header.suite not in body.suites:
-            raise UnknownSuiteError(f"agreement {body.version} does not allow suite {header.suite}", suite=header.suite)
+            raise UnknownSuiteError(
+                f"agreement {body.version} does not allow suite {header.suite}", suite=header.suite, **facts
+            )
         if header.create_time_ms < body.effective_time_ms - body.skew_ms:
-            raise PinnedError(f"agreement {body.version} is not yet in force", version=body.version)
+            raise PinnedError(f"agreement {body.version} is not yet in force", **facts)
         if header.create_time_ms >= self.trust.agreement_ends_ms(agreement):
-            raise PinnedError(f"agreement {body.version} was no longer in force", version=body.version)
+            raise PinnedError(f"agreement {body.version} was no longer in force", **facts)
         if header.expire_time_ms > header.create_time_ms + body.lifetime_ms:
-            raise ExpiredError("the envelope claims a longer life than the agreement allows")
+            raise ExpiredError("the envelope claims a longer life than the agreement allows", **facts)
         if [pin.party for pin in header.rosters] != [member.party for member in body.parties]:
-            raise PinnedError("an envelope pins one roster of each party")
+            raise PinnedError("an envelope pins one roster of each party", **facts)
         rosters = {}
         for pin in header.rosters:
             view = self.trust.find_roster(pin.digest)
             if (view.party, view.body.generation, view.body.version) != (pin.party, pin.generation, pin.version):
-                raise PinnedError(f"the pinned {pin.party} roster has another number than its digest says")
+                raise PinnedError(
+                    f"the pinned {pin.party} roster has another number than its digest says", **_roster_facts(view)
+                )
             if not view.body.issue_time_ms - body.skew_ms <= header.create_time_ms < view.body.expire_time_ms:
-                raise PinnedError(f"the pinned {pin.party} roster was not in force", party=pin.party)
+                raise PinnedError(f"the pinned {pin.party} roster was not in force", **_roster_facts(view))
             rosters[pin.party] = view
         return agreement, rosters
 
+    def _require_held(self, header: pb.Header) -> None:
+        if not self.trust.holds(header.agreement):
+            raise MissingDocumentError(
+                f"agreement {header.agreement_version} is not held",
+                document="agreement",
+                version=header.agreement_version,
+                digest=header.agreement.hex(),
+            )
+        for pin in header.rosters:
+            if not self.trust.holds(pin.digest):
+                raise MissingDocumentError(
+                    f"the pinned {pin.party} roster {pin.version} is not held",
+                    document=f"{pin.party} roster",
+                    version=pin.version,
+                    digest=pin.digest.hex(),
+                )
+
     def _check_sender(self, header: pb.Header, rosters: Mapping[str, RosterView]) -> None:
+        view = rosters.get(party_of(header.sender))
+        facts = _roster_facts(view) if view else {}
         found = policy.find_desk(rosters, header.sender)
         key = found[0].keys.get(header.key) if found else None
         if key is None:
-            raise SenderError(f"the pinned roster lists no such key of {header.sender}", desk=header.sender)
+            raise SenderError(f"the pinned roster lists no such key of {header.sender}", desk=header.sender, **facts)
         ended = key.last_use_ms and header.create_time_ms >= key.last_use_ms
         if key.state != docs.KEY_STATE_ACTIVE or header.create_time_ms < key.first_use_ms or ended:
-            raise SenderError(f"the key of {header.sender} was not in use at that time", desk=header.sender)
+            raise SenderError(f"the key of {header.sender} was not in use at that time", desk=header.sender, **facts)
 
     def _check_voided(self, header: pb.Header, pinned: RosterView) -> None:
         """A roster under replaced roster keys gives no rights but those its successor confirms (PROTOCOL 4.6)."""
@@ -197,38 +231,56 @@ class Admission:
         if header.sender in newest and header.key not in newest[header.sender].keys:
             unknown.append(header.sender)
         if unknown:
-            raise PinnedError(f"the {pinned.party} roster is void and the new one does not list {', '.join(unknown)}")
+            raise PinnedError(
+                f"the {pinned.party} roster is void and the new one does not list {', '.join(unknown)}",
+                **_roster_facts(pinned),
+            )
 
-    def _check_ended(self, header: pb.Header) -> None:
-        if ended := self.trust.key_ended(header.sender, header.key):
-            raise SenderEndedError(f"the key of {header.sender} is {ended}", desk=header.sender)
+    def _check_ended(self, admitted: Admitted, position: Position | None) -> tuple[str, ...]:
+        """Whether the key counts, or counted when a log of another party took the envelope; what is disputed, in words."""
+        header = admitted.header
+        if not self.trust.key_ended(header.sender, header.key):
+            return ()
+        found = standing(header, admitted.id, position, self.trust)
+        if not found.counts:
+            raise SenderEndedError(found.reason, desk=header.sender, **self._desk_facts(header.sender))
+        return (found.reason,) if found.verdict is Verdict.DISPUTED else ()
+
+    def _check_suspended(self, header: pb.Header) -> None:
         if suspended := self.trust.suspended(desk=header.sender, channel=header.channel):
-            raise SenderEndedError(f"{header.sender} on {header.channel}: {suspended}", desk=header.sender)
+            raise SenderEndedError(
+                f"{header.sender} on {header.channel}: {suspended}",
+                desk=header.sender,
+                channel=header.channel,
+                **self._desk_facts(header.sender),
+            )
 
     def _check_policy(
         self, header: pb.Header, agreement: AgreementView, rosters: Mapping[str, RosterView], answered: Answered
     ) -> docs.ChannelRule:
-        rule = agreement.channels.get(header.channel)
+        rule, facts = agreement.channels.get(header.channel), _agreement_facts(agreement)
         if rule is None:
             raise PolicyError(
-                f"agreement {agreement.body.version} has no channel {header.channel}", channel=header.channel
+                f"agreement {agreement.body.version} has no channel {header.channel}", channel=header.channel, **facts
             )
         if header.marking not in policy.MARKING_NAMES:
-            raise PolicyError("the marking is none of TLP 2.0")
+            raise PolicyError("the marking is none of TLP 2.0", **facts)
         if bool(rule.courier_group) != bool(header.courier):
             raise CourierError(
                 f"channel {header.channel} {'requires' if rule.courier_group else 'uses no'} courier key",
                 channel=header.channel,
+                **facts,
             )
         names = tuple(reader.desk for reader in header.audience)
         if header.answers:
-            self._check_answer(header, names, answered)
+            self._check_answer(header, names, answered, facts)
             return rule
         if not policy.may_publish(agreement, rosters, sender=header.sender, channel=header.channel):
             raise PolicyError(
                 f"agreement {agreement.body.version} does not let {header.sender} publish on {header.channel}",
                 desk=header.sender,
                 channel=header.channel,
+                **facts,
             )
         wanted = self.audience(header, agreement, rosters)
         narrowed = header.marking == docs.MARKING_RED and set(names) <= set(wanted)
@@ -238,19 +290,24 @@ class Admission:
                 f"the audience differs from the agreed one: not allowed {extra}, left out {left_out}",
                 extra=",".join(extra),
                 left_out=",".join(left_out),
+                **facts,
             )
         return rule
 
-    def _check_answer(self, header: pb.Header, names: tuple[str, ...], answered: Answered) -> None:
+    def _check_answer(
+        self, header: pb.Header, names: tuple[str, ...], answered: Answered, facts: Mapping[str, str]
+    ) -> None:
         """Control items are allowed to any member of the envelope they name, towards its members only."""
         first = answered(header.answers)
         if first is None:
             raise MissingDocumentError("the envelope that is answered is not held", id=header.answers.hex())
         members = {reader.desk for reader in first.audience} | {first.sender}
         if header.sender not in members:
-            raise PolicyError(f"{header.sender} is no member of the envelope it answers", desk=header.sender)
+            raise PolicyError(f"{header.sender} is no member of the envelope it answers", desk=header.sender, **facts)
         if not set(names) <= members or (header.channel, header.marking) != (first.channel, first.marking):
-            raise AudienceError("an answer goes to members of the envelope it names, on its channel and marking")
+            raise AudienceError(
+                "an answer goes to members of the envelope it names, on its channel and marking", **facts
+            )
 
     def _check_cards(self, header: pb.Header, revocation_ms: int) -> None:
         week = week_of(header.create_time_ms)
@@ -261,11 +318,41 @@ class Admission:
                 # A card that died with its signing key is none: whoever knew had nothing to seal to.
                 dead = held is None or self.trust.key_ended(reader.desk, held.signed_by)
                 if held is not None and not dead and held.taken_ms + revocation_ms <= header.create_time_ms:
-                    raise AudienceError(f"{reader.desk} has a key card and is left without a wrap", desk=reader.desk)
+                    raise AudienceError(
+                        f"{reader.desk} has a key card and is left without a wrap", **_card_facts(reader.desk, week)
+                    )
             elif held is None:
-                raise MissingDocumentError(f"the key card of {reader.desk} is not held", desk=reader.desk)
+                raise MissingDocumentError(
+                    f"the key card of {reader.desk} is not held", **_card_facts(reader.desk, week)
+                )
             elif held.digest != reader.card:
-                raise AudienceError(f"not the key card of {reader.desk} for that week", desk=reader.desk)
+                raise AudienceError(
+                    f"not the key card of {reader.desk} for that week", **_card_facts(reader.desk, week)
+                )
+
+    def _newest_facts(self) -> dict[str, str]:
+        """Every newest roster: where a desk that is not known should have been."""
+        held = [self.trust.roster(party) for party in self.trust.parties if self.trust.has_roster(party)]
+        return {"document": "roster", "version": ",".join(f"{view.party} {view.body.version}" for view in held)}
+
+    def _desk_facts(self, desk: str) -> dict[str, str]:
+        """The newest roster of a desk's party."""
+        return _roster_facts(self.trust.roster(party_of(desk)))
+
+
+# Every refusal names the document that it follows from, and its version (docs/PROTOCOL.md section 12).
+
+
+def _agreement_facts(view: AgreementView) -> dict[str, str]:
+    return {"document": "agreement", "version": str(view.body.version)}
+
+
+def _roster_facts(view: RosterView) -> dict[str, str]:
+    return {"document": f"{view.party} roster", "version": str(view.body.version), "party": view.party}
+
+
+def _card_facts(desk: str, week: int) -> dict[str, str]:
+    return {"document": f"key card of {desk}", "version": str(week), "desk": desk}
 
 
 def check_stream(header: pb.Header, last: tuple[int, bytes] | None) -> None:

@@ -18,7 +18,7 @@ from keys.trust.errors import (
 from keys.trust.names import FIRST_MONDAY_MS, MAX_NAME_BYTES, WEEK_MS, mission_of, party_of, week_of
 from keys.trust.roster import MAX_KEYS_PER_DESK, MAX_ROSTER_MS
 from keys.trust.trust import Trust
-from keys.trust.views import AgreementView, Card, Desk, DeskKey, RosterView, Taken
+from keys.trust.views import AgreementView, Card, Desk, DeskKey, Ending, RosterView, Taken
 
 __all__ = [
     "CARDS_AHEAD",
@@ -32,6 +32,7 @@ __all__ = [
     "Card",
     "Desk",
     "DeskKey",
+    "Ending",
     "EquivocationError",
     "GapError",
     "MissingDocumentError",

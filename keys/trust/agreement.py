@@ -66,27 +66,23 @@ def check(body: pb.Agreement, held: pb.Agreement | None) -> None:
     """
     names = [p.party for p in body.parties]
     if names != sorted(set(names)) or not 2 <= len(names) <= MAX_PARTIES:
-        raise _broken(body, "the parties of an agreement are sorted, unique and at least two")
+        raise TrustError("the parties of an agreement are sorted, unique and at least two")
     channels = [rule.channel for rule in body.channels]
     if channels != sorted(set(channels)) or not channels:
-        raise _broken(body, "the channels of an agreement are sorted, unique and not none")
+        raise TrustError("the channels of an agreement are sorted, unique and not none")
     if list(body.suites) != sorted(set(body.suites)) or not body.suites:
-        raise _broken(body, "the suites of an agreement are ascending and not none")
+        raise TrustError("the suites of an agreement are ascending and not none")
     if not body.effective_time_ms < body.expire_time_ms:
-        raise _broken(body, "an agreement ends after it takes effect")
+        raise TrustError("an agreement ends after it takes effect")
     if not (0 < body.revocation_ms and 0 < body.lifetime_ms and 0 < body.skew_ms):
-        raise _broken(body, "R, L and S are longer than nothing")
+        raise TrustError("R, L and S are longer than nothing")
     if held is None:
         if body.version != 1 or body.lineage or body.previous:
-            raise _broken(body, "a first agreement has version 1, no lineage and no previous")
+            raise TrustError("a first agreement has version 1, no lineage and no previous")
         return
     if [(p.party, p.first_party) for p in held.parties] != [(p.party, p.first_party) for p in body.parties]:
-        raise _broken(body, "a change of parties needs a new lineage")
+        raise TrustError("a change of parties needs a new lineage")
     if body.effective_time_ms <= held.effective_time_ms:
-        raise _broken(body, "an amendment takes effect after what it amends")
+        raise TrustError("an amendment takes effect after what it amends")
     if body.grace_ms < body.lifetime_ms + 2 * body.skew_ms:
-        raise _broken(body, "grace is at least L + 2S, or mail under way would be refused")
-
-
-def _broken(body: pb.Agreement, why: str) -> TrustError:
-    return TrustError(why, document="agreement", version=body.version)
+        raise TrustError("grace is at least L + 2S, or mail under way would be refused")

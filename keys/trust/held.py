@@ -7,7 +7,7 @@ from keys.documents import Document
 from keys.trust.claims import Components
 from keys.trust.errors import EquivocationError, GapError, MissingDocumentError, RollbackError, WrongLineageError
 from keys.trust.names import party_of
-from keys.trust.views import AgreementView, Card, DeskKey, RosterView
+from keys.trust.views import AgreementView, Card, DeskKey, Ending, RosterView
 from keys.v1 import documents_pb2 as pb
 
 
@@ -105,15 +105,26 @@ class Held:
 
         Source: docs/PROTOCOL.md section 4.6 ("revocation by the newest").
         """
+        endings = self.endings(desk, key)
+        return endings[0].why if endings else None
+
+    def endings(self, desk: str, key: bytes) -> tuple[Ending, ...]:
+        """The renunciation of a key and the first roster that ends it; what came later changes nothing."""
+        found = []
         if key in self.renounced:
-            return "renounced by its desk"
+            document = self.renounced[key]
+            claimed_ms = documents.body(document, pb.Renunciation).time_ms
+            found.append(Ending(document.digest, claimed_ms, "renounced by its desk"))
         chain = self.chain_of(desk)
-        if chain is None or not chain.rosters:
-            return None
         # Never undone within a generation; a new one starts afresh, so that a thief of the roster keys ends nobody.
-        if any(key in view.revoked for view in chain.standing):
-            return "revoked by its party"
-        return "tainted: its party suspects it" if any(key in view.tainted for view in chain.standing) else None
+        standing = chain.standing if chain else []
+        first = next((view for view in standing if key in view.revoked or key in view.tainted), None)
+        if first is not None:
+            revoked = any(key in view.revoked for view in standing)
+            why = "revoked by its party" if revoked else "tainted: its party suspects it"
+            claims = [r.time_ms for view in standing for r in view.body.revocations if r.key == key and r.time_ms]
+            found.append(Ending(first.document.digest, min([first.body.issue_time_ms, *claims]), why))
+        return tuple(found)
 
 
 def check_chain(
@@ -137,11 +148,10 @@ def check_chain(
     """
     if version == held + 1 and previous == held_digest:
         return
-    facts = {"document": what, "version": str(version), "held": str(held)}
     if version <= held:
         if known is not None and known != document.digest:
-            raise EquivocationError(f"two documents claim {what} version {version}; the first stays", **facts)
-        raise RollbackError(f"{what} version {version}; held is {held}", **facts)
+            raise EquivocationError(f"two documents claim {what} version {version}; the first stays")
+        raise RollbackError(f"{what} version {version}; held is {held}")
     if version > held + 1:
-        raise GapError(f"{what} version {version} comes after {held}: a chain goes up by one", **facts)
-    raise EquivocationError(f"{what} version {version} names another predecessor than the one held", **facts)
+        raise GapError(f"{what} version {version} comes after {held}: a chain goes up by one")
+    raise EquivocationError(f"{what} version {version} names another predecessor than the one held")

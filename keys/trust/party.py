@@ -33,11 +33,7 @@ def take(held: Held, document: Document, now_ms: int) -> tuple[str, ...]:
         old, new = getattr(before, role), getattr(body, role)
         changed = _publics(old) != _publics(new) or old.threshold != new.threshold
         if new.generation != old.generation + (1 if changed else 0):
-            raise TrustError(
-                f"the {role} generation goes up by one exactly when its keys or threshold change",
-                document=what,
-                version=body.version,
-            )
+            raise TrustError(f"the {role} generation goes up by one exactly when its keys or threshold change")
     claims = Claims(held.components)
     claims.add_role_keys(body)
     claims.commit()
@@ -59,7 +55,7 @@ def _candidate(held: Held, document: Document) -> None:
         raise TrustError("too many party documents before the agreement")
     body = documents.body(document, pb.Party)
     if body.version != 1 or body.lineage or body.previous:
-        raise TrustError("a first party document has version 1, no lineage and no previous", version=body.version)
+        raise TrustError("a first party document has version 1, no lineage and no previous")
     check(body, lineage=b"")
     documents.require(document, body.root, role="root")
     held.candidates[document.digest] = (document, body)
@@ -74,13 +70,12 @@ def check(body: pb.Party, *, lineage: bytes) -> None:
     for role, wanted in SUITES.items():
         keys: pb.RoleKeys = getattr(body, role)
         holders = [k.holder for k in keys.keys]
-        facts = {"document": f"{body.party} party document", "version": str(body.version)}
         if holders != sorted(set(holders)) or not 1 <= keys.threshold <= len(holders) <= documents.MAX_SIGNATURES:
             raise TrustError(
-                f"{body.party} {role} keys: holders sorted and unique, threshold between 1 and their number", **facts
+                f"{body.party} {role} keys: holders sorted and unique, threshold between 1 and their number"
             )
         if keys.generation < 1:
-            raise TrustError(f"{body.party} {role} keys: generations start at 1", **facts)
+            raise TrustError(f"{body.party} {role} keys: generations start at 1")
         for holder in keys.keys:
             if holder.key.suite != wanted:
                 raise UnknownSuiteError(f"{body.party} {role} keys are of suite {wanted}", suite=holder.key.suite)

@@ -31,9 +31,7 @@ def take(held: Held, document: Document, now_ms: int) -> tuple[str, ...]:
         raise TrustError("a roster names another party than its signers'", party=body.party)
     generation = party.roster.generation
     if body.generation != generation:
-        raise RollbackError(
-            f"{body.party} roster of generation {body.generation}; now is {generation}", version=body.version
-        )
+        raise RollbackError(f"{body.party} roster of generation {body.generation}; now is {generation}")
     before = next((view for view in reversed(chain.rosters) if view.body.generation == generation), None)
     known = next((v.document.digest for v in chain.rosters if v.number == (generation, body.version)), None)
     check_chain(
@@ -62,13 +60,12 @@ def take(held: Held, document: Document, now_ms: int) -> tuple[str, ...]:
 
 
 def _check_times(body: pb.Roster, newest: RosterView | None, agreement: pb.Agreement, now_ms: int) -> None:
-    facts = {"document": f"{body.party} roster", "version": str(body.version)}
     if body.issue_time_ms > now_ms + agreement.skew_ms:
-        raise TrustError(f"the {body.party} roster is issued in the future; check the clocks", **facts)
+        raise TrustError(f"the {body.party} roster is issued in the future; check the clocks")
     if not body.issue_time_ms < body.expire_time_ms <= body.issue_time_ms + MAX_ROSTER_MS:
-        raise TrustError("a roster ends after it is issued and within 90 days", **facts)
+        raise TrustError("a roster ends after it is issued and within 90 days")
     if newest and body.issue_time_ms < newest.body.issue_time_ms:
-        raise TrustError("a roster is issued no earlier than the one before", **facts)
+        raise TrustError("a roster is issued no earlier than the one before")
 
 
 @dataclass(slots=True)
@@ -110,9 +107,6 @@ class _Reading:
         tainted = frozenset(ended[pb.KEY_STATE_TAINTED])
         return RosterView(document, self.body, desks, missions, nodes, revoked, tainted, self.disabled)
 
-    def _broken(self, why: str, **facts: str) -> TrustError:
-        return TrustError(why, document=f"{self.body.party} roster", version=self.body.version, **facts)
-
     def _check_names(self, missions: Mapping[str, pb.Mission], nodes: Mapping[str, pb.Node]) -> None:
         body = self.body
         for what, names in (
@@ -121,11 +115,11 @@ class _Reading:
             ("nodes", [n.node for n in body.nodes]),
         ):
             if names != sorted(set(names)) or any(party_of(n) != body.party or not name_ok(n) for n in names):
-                raise self._broken(f"{what} of a roster are sorted, unique, well-formed and of the issuing party")
+                raise TrustError(f"{what} of a roster are sorted, unique, well-formed and of the issuing party")
         if any(m.kind not in KINDS or m.node not in nodes for m in missions.values()):
-            raise self._broken("each mission has a kind this version knows and a node of this roster")
+            raise TrustError("each mission has a kind this version knows and a node of this roster")
         if any(relay not in missions for n in nodes.values() for relay in n.relays):
-            raise self._broken("a node relays only missions of its own roster")
+            raise TrustError("a node relays only missions of its own roster")
 
     def _check_log_key(self, node: pb.Node) -> None:
         key = node.log_key
@@ -148,7 +142,7 @@ class _Reading:
         for entry in self.body.desks:
             mission = missions.get(mission_of(entry.desk))
             if mission is None:
-                raise self._broken(f"desk {entry.desk} belongs to no mission of the roster", desk=entry.desk)
+                raise TrustError(f"desk {entry.desk} belongs to no mission of the roster", desk=entry.desk)
             try:
                 keys = self._desk_keys(entry)
             except KeyFault as error:
@@ -174,7 +168,7 @@ class _Reading:
         for name, mission in missions.items():
             count = sum(desk.mission == name for desk in desks.values())
             if mission.kind in caps and count > caps[mission.kind]:
-                raise self._broken(f"{name} has {count} desks; the agreement allows {caps[mission.kind]}", mission=name)
+                raise TrustError(f"{name} has {count} desks; the agreement allows {caps[mission.kind]}", mission=name)
 
     def _desk_keys(self, entry: pb.Desk) -> dict[bytes, DeskKey]:
         if not 0 < len(entry.keys) <= MAX_KEYS_PER_DESK:

@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Final
 
-from keys.documents import Document
+from keys.documents import Document, peek
+from keys.errors import PeerError
 from keys.trust import agreement, cards, party, roster, status
 from keys.trust.errors import MissingDocumentError, TrustError, WrongLineageError
 from keys.trust.held import Held, PartyChain
-from keys.trust.names import mission_of, party_of
-from keys.trust.views import AgreementView, Card, DeskKey, RosterView, Taken
+from keys.trust.names import MAX_NAME_BYTES, mission_of, party_of
+from keys.trust.views import AgreementView, Card, DeskKey, Ending, RosterView, Taken
 from keys.v1 import documents_pb2 as pb
 
 TAKERS: Final[Mapping[str, Callable[[Held, Document, int], tuple[str, ...]]]] = {
@@ -52,7 +53,11 @@ class Trust:
         taker = TAKERS.get(document.type)
         if taker is None:
             raise TrustError(f"{document.type} is not taken by this version")
-        events = taker(self._held, document, now_ms)
+        try:
+            events = taker(self._held, document, now_ms)
+        except PeerError as error:
+            _name_document(error, document)
+            raise
         self.version += 1
         return Taken(document, new=True, events=events)
 
@@ -113,6 +118,10 @@ class Trust:
         if chain is None or not chain.rosters:
             raise MissingDocumentError(f"no roster of {party} is held", party=party)
         return chain.rosters[-1]
+
+    def has_roster(self, party: str) -> bool:
+        """Whether any roster of a party is held."""
+        return party in self._held.chains and bool(self._held.chains[party].rosters)
 
     def find_roster(self, digest: bytes) -> RosterView:
         """A held roster by digest, newest or not.
@@ -177,6 +186,19 @@ class Trust:
         """
         return self._held.key_ended(desk, key)
 
+    def endings(self, desk: str, key: bytes) -> tuple[Ending, ...]:
+        """What ended a signing key: its renunciation, the first roster that ends it; none while it counts.
+
+        Source: docs/PROTOCOL.md section 4.7.
+        """
+        return self._held.endings(desk, key)
+
+    def log_keys(self, node: str) -> tuple[pb.PublicKey, ...]:
+        """Every log key that a roster of its party lists for a node, the newest first; void rosters list none."""
+        chain = self._held.chain_of(node)
+        listed = (view.nodes[node].log_key for view in reversed(chain.standing if chain else []) if node in view.nodes)
+        return tuple({key.key: key for key in listed}.values())
+
     def voided(self, view: RosterView) -> bool:
         """Whether the party replaced its roster keys since and issued a roster under the new ones."""
         return view.body.generation != self._held.chains[view.party].rosters[-1].body.generation
@@ -219,6 +241,15 @@ class Trust:
     def _newest_roster(self, name: str) -> RosterView | None:
         chain = self._held.chain_of(name)
         return chain.newest if chain else None
+
+
+def _name_document(error: PeerError, document: Document) -> None:
+    """Every refusal names its document and version, as claimed: nothing of it may have been verified."""
+    claimed = peek(document)
+    kind = document.type.removeprefix("tocsin/1/")
+    whose = getattr(claimed, "party", "") or getattr(claimed, "desk", "")
+    error.metadata.setdefault("document", f"{whose[:MAX_NAME_BYTES]} {kind}".strip())
+    error.metadata.setdefault("version", str(getattr(claimed, "version", getattr(claimed, "week", ""))))
 
 
 def _suspensions(chain: PartyChain) -> list[pb.Suspension]:

@@ -81,6 +81,15 @@ class Card:
 
 
 @dataclass(frozen=True, slots=True)
+class Ending:
+    """A document that ended a key. `claimed_ms` is the earliest time it names for that: a claim, no more."""
+
+    document: bytes
+    claimed_ms: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Taken:
     """What taking a document changed: `new` False when it was held already; `events` are for people and alarms."""
 

@@ -355,7 +355,7 @@ def test_10_after_its_life_an_envelope_enters_no_log(trust: Trust) -> None:
     parsed = mail.honest(trust)
     with pytest.raises(errors.ExpiredError):
         mail.admit(trust, parsed, now_ms=NOON + 2 * DAY)
-    assert Admission(trust).judge(parsed, answered=mail.nothing_answered), "admission without freshness takes it"
+    assert Admission(trust).rights(parsed, answered=mail.nothing_answered), "admission without freshness takes it"
 
 
 def test_10_on_another_channel_the_signature_fails(trust: Trust, monkeypatch: Patch) -> None:

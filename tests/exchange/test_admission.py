@@ -101,7 +101,7 @@ def test_times_are_inclusive_from_and_exclusive_until(trust: Trust) -> None:
 
 def test_archives_are_judged_without_freshness(trust: Trust) -> None:
     parsed = mail.honest(trust)
-    assert Admission(trust).judge(parsed, answered=mail.nothing_answered).id == parsed.id
+    assert Admission(trust).rights(parsed, answered=mail.nothing_answered).id == parsed.id
 
 
 def test_an_unknown_key_and_a_forged_signature_are_refused(trust: Trust) -> None:
@@ -256,7 +256,7 @@ def test_an_envelope_of_a_key_that_ended_since_is_refused(trust: Trust, state: p
     parsed = mail.honest(trust)
     trust.take(chains.next_roster(world(), "kr", change_key(state=state)), now_ms=NOON)
     refused(trust, parsed, errors.SenderEndedError)
-    assert Admission(trust).judge(parsed, answered=mail.nothing_answered)
+    assert Admission(trust).rights(parsed, answered=mail.nothing_answered)
 
 
 def test_a_renounced_key_and_a_suspended_desk_are_refused(trust: Trust) -> None:

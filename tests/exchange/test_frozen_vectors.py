@@ -70,7 +70,7 @@ def ours(case: dict[str, Any]) -> tuple[bytes, ...]:
         return ()
     found = trust.desk_key(parsed.outer.key)
     if found is None:
-        Admission(trust).judge(parsed, answered=lambda _: None)
+        Admission(trust).rights(parsed, answered=lambda _: None)
         pytest.fail("admitted without a key")
     if "id" in case:
         assert parsed.id.hex() == case["id"]
