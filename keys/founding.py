@@ -127,8 +127,13 @@ def status(
     version: int,
     now_ms: int,
     suspensions: Sequence[pb.Suspension] = (),
+    seen: Sequence[pb.Seen] = (),
 ) -> Document:
-    """A party's word on what is newest; suspensions are repeated until the party's next roster."""
+    """A party's word on what is newest; suspensions are repeated until the party's next roster.
+
+    Args:
+        seen: What is held of the others (`keys.drafts.seen`).
+    """
     named_agreement = documents.body(agreement, pb.Agreement)
     named_party = documents.body(party.document, pb.Party)
     named_roster = documents.body(roster, pb.Roster)
@@ -142,6 +147,7 @@ def status(
         party_document=pb.Reference(version=named_party.version, digest=party.document.digest),
         roster=pb.Reference(generation=named_roster.generation, version=named_roster.version, digest=roster.digest),
         suspensions=suspensions,
+        seen=seen,
     )
     return party.sign(documents.make(body), "status")
 

@@ -21,7 +21,7 @@ def take(held: Held, document: Document, now_ms: int) -> tuple[str, ...]:
         _check_after(body, chain.status[1])
     if body.issue_time_ms > now_ms + held.agreement(now_ms).body.skew_ms:
         raise TrustError(f"the {body.party} status is issued in the future; check the clocks", **_facts(body))
-    events = [f"{body.party}: status {body.version} taken", *_check_named(held, chain, body)]
+    events = [f"{body.party}: status {body.version} taken", *_check_named(held, chain, body), *_check_seen(held, body)]
     if chain.status:
         # Only the newest status is worth keeping: it replaces the one before in what is handed on.
         held.order.remove(chain.status[0])
@@ -88,4 +88,26 @@ def _check_named(held: Held, chain: PartyChain, body: pb.Status) -> list[str]:
         )
     if body.agreement.version > agreement.body.version:
         events.append(f"{body.party}: agreement {body.agreement.version} exists; fetch it")
+    return events
+
+
+def _check_seen(held: Held, body: pb.Status) -> list[str]:
+    """What it says it holds of the others: two documents at one number are told, and both stay evidence."""
+    names = [seen.party for seen in body.seen]
+    if names != sorted(set(names)) or body.party in names or not set(names) <= held.chains.keys():
+        raise TrustError(
+            f"{body.party} status {body.version}: seen parties are sorted, unique and others", **_facts(body)
+        )
+    events = []
+    for seen in body.seen:
+        chain = held.chains[seen.party]
+        parties = {party.version: document.digest for document, party in chain.parties}
+        rosters = {view.number: view.document.digest for view in chain.rosters}
+        party_document, roster = seen.party_document, seen.roster
+        same = (
+            parties.get(party_document.version, party_document.digest) == party_document.digest
+            and rosters.get((roster.generation, roster.version), roster.digest) == roster.digest
+        )
+        if not same:
+            events.append(f"{body.party} holds other documents of {seen.party} than we do: compare both")
     return events

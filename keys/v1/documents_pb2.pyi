@@ -336,8 +336,18 @@ class Reference(_message.Message):
     digest: bytes
     def __init__(self, generation: _Optional[int] = ..., version: _Optional[int] = ..., digest: _Optional[bytes] = ...) -> None: ...
 
+class Seen(_message.Message):
+    __slots__ = ("party", "party_document", "roster")
+    PARTY_FIELD_NUMBER: _ClassVar[int]
+    PARTY_DOCUMENT_FIELD_NUMBER: _ClassVar[int]
+    ROSTER_FIELD_NUMBER: _ClassVar[int]
+    party: str
+    party_document: Reference
+    roster: Reference
+    def __init__(self, party: _Optional[str] = ..., party_document: _Optional[_Union[Reference, _Mapping]] = ..., roster: _Optional[_Union[Reference, _Mapping]] = ...) -> None: ...
+
 class Status(_message.Message):
-    __slots__ = ("lineage", "party", "generation", "version", "issue_time_ms", "agreement", "party_document", "roster", "annex", "suspensions")
+    __slots__ = ("lineage", "party", "generation", "version", "issue_time_ms", "agreement", "party_document", "roster", "annex", "suspensions", "seen")
     LINEAGE_FIELD_NUMBER: _ClassVar[int]
     PARTY_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
@@ -348,6 +358,7 @@ class Status(_message.Message):
     ROSTER_FIELD_NUMBER: _ClassVar[int]
     ANNEX_FIELD_NUMBER: _ClassVar[int]
     SUSPENSIONS_FIELD_NUMBER: _ClassVar[int]
+    SEEN_FIELD_NUMBER: _ClassVar[int]
     lineage: bytes
     party: str
     generation: int
@@ -358,7 +369,8 @@ class Status(_message.Message):
     roster: Reference
     annex: Reference
     suspensions: _containers.RepeatedCompositeFieldContainer[Suspension]
-    def __init__(self, lineage: _Optional[bytes] = ..., party: _Optional[str] = ..., generation: _Optional[int] = ..., version: _Optional[int] = ..., issue_time_ms: _Optional[int] = ..., agreement: _Optional[_Union[Reference, _Mapping]] = ..., party_document: _Optional[_Union[Reference, _Mapping]] = ..., roster: _Optional[_Union[Reference, _Mapping]] = ..., annex: _Optional[_Union[Reference, _Mapping]] = ..., suspensions: _Optional[_Iterable[_Union[Suspension, _Mapping]]] = ...) -> None: ...
+    seen: _containers.RepeatedCompositeFieldContainer[Seen]
+    def __init__(self, lineage: _Optional[bytes] = ..., party: _Optional[str] = ..., generation: _Optional[int] = ..., version: _Optional[int] = ..., issue_time_ms: _Optional[int] = ..., agreement: _Optional[_Union[Reference, _Mapping]] = ..., party_document: _Optional[_Union[Reference, _Mapping]] = ..., roster: _Optional[_Union[Reference, _Mapping]] = ..., annex: _Optional[_Union[Reference, _Mapping]] = ..., suspensions: _Optional[_Iterable[_Union[Suspension, _Mapping]]] = ..., seen: _Optional[_Iterable[_Union[Seen, _Mapping]]] = ...) -> None: ...
 
 class Annex(_message.Message):
     __slots__ = ("lineage", "version", "previous", "effective_time_ms", "thresholds")
