@@ -15,6 +15,7 @@ from exchange.checkpoint import Checkpoint
 from exchange.errors import ProofError
 from exchange.merkle import verify_consistency, verify_inclusion
 from exchange.v1 import envelope_pb2 as pb
+from exchange.v1 import evidence_pb2 as evidence
 from keys.trust import Ending, Trust, party_of
 
 MAX_HEADS: Final = 8
@@ -66,6 +67,23 @@ class Position:
 
     heads: tuple[Head, ...]
     places: tuple[Place, ...]
+
+    @classmethod
+    def from_view(cls, view: evidence.LogView) -> "Position":
+        """As a node answers and as evidence carries it."""
+        return cls(
+            tuple(Head(head.note, tuple(head.consistency)) for head in view.heads[: MAX_HEADS + 1]),
+            tuple(Place(place.leaf, place.position, tuple(place.proof)) for place in view.places[: MAX_PLACES + 1]),
+        )
+
+    def view(self) -> evidence.LogView:
+        """The same as a message."""
+        view = evidence.LogView()
+        for head in self.heads:
+            view.heads.add(note=head.note, consistency=head.consistency)
+        for place in self.places:
+            view.places.add(leaf=place.leaf, position=place.position, proof=place.proof)
+        return view
 
 
 def standing(header: pb.Header, identity: bytes, position: Position | None, trust: Trust) -> Standing:

@@ -1,3 +1,4 @@
+from exchange.v1 import evidence_pb2 as _evidence_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -159,6 +160,20 @@ class GetProofResponse(_message.Message):
     consistency: _containers.RepeatedScalarFieldContainer[bytes]
     size: int
     def __init__(self, position: _Optional[int] = ..., inclusion: _Optional[_Iterable[bytes]] = ..., consistency: _Optional[_Iterable[bytes]] = ..., size: _Optional[int] = ...) -> None: ...
+
+class GetPositionRequest(_message.Message):
+    __slots__ = ("leaf", "endings")
+    LEAF_FIELD_NUMBER: _ClassVar[int]
+    ENDINGS_FIELD_NUMBER: _ClassVar[int]
+    leaf: bytes
+    endings: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, leaf: _Optional[bytes] = ..., endings: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class GetPositionResponse(_message.Message):
+    __slots__ = ("log",)
+    LOG_FIELD_NUMBER: _ClassVar[int]
+    log: _evidence_pb2.LogView
+    def __init__(self, log: _Optional[_Union[_evidence_pb2.LogView, _Mapping]] = ...) -> None: ...
 
 class AddCosignatureRequest(_message.Message):
     __slots__ = ("checkpoint",)

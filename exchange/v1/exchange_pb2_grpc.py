@@ -65,6 +65,11 @@ class ExchangeStub:
                 request_serializer=exchange_dot_v1_dot_exchange__pb2.GetProofRequest.SerializeToString,
                 response_deserializer=exchange_dot_v1_dot_exchange__pb2.GetProofResponse.FromString,
                 _registered_method=True)
+        self.GetPosition = channel.unary_unary(
+                '/exchange.v1.Exchange/GetPosition',
+                request_serializer=exchange_dot_v1_dot_exchange__pb2.GetPositionRequest.SerializeToString,
+                response_deserializer=exchange_dot_v1_dot_exchange__pb2.GetPositionResponse.FromString,
+                _registered_method=True)
         self.AddCosignature = channel.unary_unary(
                 '/exchange.v1.Exchange/AddCosignature',
                 request_serializer=exchange_dot_v1_dot_exchange__pb2.AddCosignatureRequest.SerializeToString,
@@ -123,6 +128,13 @@ class ExchangeServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetPosition(self, request, context):
+        """Where this node's log holds an entry, under which cosigned head: does it count though its key ended since.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def AddCosignature(self, request, context):
         """Adds a cosignature to one of this node's checkpoints.
         """
@@ -169,6 +181,11 @@ def add_ExchangeServicer_to_server(servicer, server):
                     servicer.GetProof,
                     request_deserializer=exchange_dot_v1_dot_exchange__pb2.GetProofRequest.FromString,
                     response_serializer=exchange_dot_v1_dot_exchange__pb2.GetProofResponse.SerializeToString,
+            ),
+            'GetPosition': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPosition,
+                    request_deserializer=exchange_dot_v1_dot_exchange__pb2.GetPositionRequest.FromString,
+                    response_serializer=exchange_dot_v1_dot_exchange__pb2.GetPositionResponse.SerializeToString,
             ),
             'AddCosignature': grpc.unary_unary_rpc_method_handler(
                     servicer.AddCosignature,
@@ -344,6 +361,33 @@ class Exchange:
             '/exchange.v1.Exchange/GetProof',
             exchange_dot_v1_dot_exchange__pb2.GetProofRequest.SerializeToString,
             exchange_dot_v1_dot_exchange__pb2.GetProofResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPosition(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/exchange.v1.Exchange/GetPosition',
+            exchange_dot_v1_dot_exchange__pb2.GetPositionRequest.SerializeToString,
+            exchange_dot_v1_dot_exchange__pb2.GetPositionResponse.FromString,
             options,
             channel_credentials,
             insecure,

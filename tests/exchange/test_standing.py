@@ -274,3 +274,8 @@ def test_live_traffic_is_admitted_by_its_position_too(case: Case, monkeypatch: P
     assert rules.admit(case.parsed, now_ms=NOON + HOUR, answered=mail.nothing_answered, position=position)
     monkeypatch.setattr(Trust, "key_ended", lambda *_: None)
     assert rules.admit(case.parsed, now_ms=NOON + HOUR, answered=mail.nothing_answered)
+
+
+def test_a_position_travels_as_a_message(case: Case) -> None:
+    position = honest_log(case).show(case.parsed.id, case.roster.digest, cosigned=4)
+    assert Position.from_view(position.view()) == position
