@@ -10,7 +10,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from exchange.report.cleaning import MULTILINE_FIELDS, text_limit
-from exchange.report.faults import MAX_PROBLEMS, Problem, ReportError
+from exchange.report.faults import MAX_PROBLEMS, Problem
 from exchange.report.periods import date_start_ms, period_start_ms
 from exchange.text import is_clean
 from exchange.units import COUNTRIES, CURRENCIES, TARIFFS, UNITS, Dimension
@@ -22,9 +22,9 @@ MAX_LIST: Final = 64
 DATE_SLACK_MS: Final = 14 * 3_600_000
 
 _HS: Final = re.compile(r"[0-9]{6}(?:[0-9]{2}){0,2}\Z")
-_LOCODE: Final = re.compile(r"[A-Z]{2}[A-Z2-9]{3}\Z")
-_LANGUAGE: Final = re.compile(r"[a-z]{2,3}(?:-[A-Z][a-z]{3})?(?:-(?:[A-Z]{2}|[0-9]{3}))?\Z")
-_URL: Final = re.compile(r"https?://[!#-&(-;=?-\[\]-_a-~]+\Z")  # printable ASCII without quotes, <, >, backslash
+LOCODE: Final = re.compile(r"[A-Z]{2}[A-Z2-9]{3}\Z")
+LANGUAGE: Final = re.compile(r"[a-z]{2,3}(?:-[A-Z][a-z]{3})?(?:-(?:[A-Z]{2}|[0-9]{3}))?\Z")
+URL: Final = re.compile(r"https?://[!#-&(-;=?-\[\]-_a-~]+\Z")  # printable ASCII without quotes, <, >, backslash
 _MEDIA_TYPE: Final = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,63}/[a-z0-9][a-z0-9!#$&^_.+-]{0,63}\Z")
 
 _QUANTITY: Final = frozenset(
@@ -35,7 +35,7 @@ _SHARE: Final = frozenset([Dimension.SHARE])
 _COUNT: Final = frozenset([Dimension.COUNT])
 
 
-class _KindRule(NamedTuple):
+class KindRule(NamedTuple):
     """What one indicator kind allows: unit dimensions, "needs" / "may" / "no" currency, least and greatest value."""
 
     dimensions: frozenset[Dimension]
@@ -44,23 +44,23 @@ class _KindRule(NamedTuple):
     greatest: float
 
 
-_KINDS: Final[dict[int, _KindRule]] = {
+KINDS: Final[dict[int, KindRule]] = {
     # A price may go below zero (oil, April 2020; electricity often); a stock cannot.
-    pb.INDICATOR_KIND_PRICE: _KindRule(_QUANTITY, "needs", -math.inf, math.inf),
-    pb.INDICATOR_KIND_STOCK: _KindRule(_QUANTITY, "no", 0, math.inf),
-    pb.INDICATOR_KIND_COVER: _KindRule(_TIME, "no", 0, math.inf),
-    pb.INDICATOR_KIND_OUTPUT: _KindRule(_QUANTITY, "no", 0, math.inf),
-    pb.INDICATOR_KIND_CAPACITY: _KindRule(_QUANTITY, "no", 0, math.inf),
+    pb.INDICATOR_KIND_PRICE: KindRule(_QUANTITY, "needs", -math.inf, math.inf),
+    pb.INDICATOR_KIND_STOCK: KindRule(_QUANTITY, "no", 0, math.inf),
+    pb.INDICATOR_KIND_COVER: KindRule(_TIME, "no", 0, math.inf),
+    pb.INDICATOR_KIND_OUTPUT: KindRule(_QUANTITY, "no", 0, math.inf),
+    pb.INDICATOR_KIND_CAPACITY: KindRule(_QUANTITY, "no", 0, math.inf),
     # Above 100 % happens for a while, when capacity is "sustainable"; 200 % is a slip of the keyboard.
-    pb.INDICATOR_KIND_UTILISATION: _KindRule(_SHARE, "no", 0, 200),
-    pb.INDICATOR_KIND_IMPORTS: _KindRule(_QUANTITY, "may", 0, math.inf),
-    pb.INDICATOR_KIND_EXPORTS: _KindRule(_QUANTITY, "may", 0, math.inf),
-    pb.INDICATOR_KIND_ORDERS: _KindRule(_QUANTITY, "may", 0, math.inf),
-    pb.INDICATOR_KIND_DEMAND: _KindRule(_QUANTITY, "no", 0, math.inf),
-    pb.INDICATOR_KIND_LEAD_TIME: _KindRule(_TIME, "no", 0, math.inf),
-    pb.INDICATOR_KIND_TRANSIT_TIME: _KindRule(_TIME, "no", 0, math.inf),
-    pb.INDICATOR_KIND_SUPPLIER_SHARE: _KindRule(_SHARE, "no", 0, 100),
-    pb.INDICATOR_KIND_CONCENTRATION: _KindRule(_COUNT, "no", 0, 1),
+    pb.INDICATOR_KIND_UTILISATION: KindRule(_SHARE, "no", 0, 200),
+    pb.INDICATOR_KIND_IMPORTS: KindRule(_QUANTITY, "may", 0, math.inf),
+    pb.INDICATOR_KIND_EXPORTS: KindRule(_QUANTITY, "may", 0, math.inf),
+    pb.INDICATOR_KIND_ORDERS: KindRule(_QUANTITY, "may", 0, math.inf),
+    pb.INDICATOR_KIND_DEMAND: KindRule(_QUANTITY, "no", 0, math.inf),
+    pb.INDICATOR_KIND_LEAD_TIME: KindRule(_TIME, "no", 0, math.inf),
+    pb.INDICATOR_KIND_TRANSIT_TIME: KindRule(_TIME, "no", 0, math.inf),
+    pb.INDICATOR_KIND_SUPPLIER_SHARE: KindRule(_SHARE, "no", 0, 100),
+    pb.INDICATOR_KIND_CONCENTRATION: KindRule(_COUNT, "no", 0, 1),
 }
 
 
@@ -87,21 +87,6 @@ def is_report_id(data: bytes) -> bool:
     return len(data) == 16 and data[6] >> 4 == 7 and data[8] >> 6 == 2
 
 
-def validate(report: pb.Report, *, now_ms: int) -> None:
-    """Refuse a report that this desk must not send.
-
-    Args:
-        report: The report.
-        now_ms: Milliseconds UTC; periods and publication dates after it are refused.
-
-    Raises:
-        ReportError: Names the first field that is wrong, and lists all.
-    """
-    found = problems(report, now_ms=now_ms)
-    if found:
-        raise ReportError(found)
-
-
 def problems(report: pb.Report, *, now_ms: int) -> list[Problem]:
     """Everything that is wrong with a report, at most MAX_PROBLEMS; empty = it may be sent."""
     found: list[Problem] = []
@@ -118,7 +103,7 @@ def _all_problems(report: pb.Report, now_ms: int) -> Iterable[Problem]:
     if report.ByteSize() > MAX_REPORT_BYTES:
         yield Problem("", f"{report.ByteSize()} bytes, above {MAX_REPORT_BYTES}")
         return  # the rest is bounded by size
-    if not _shape_is_sound(report):
+    if not shape_is_sound(report):
         yield from _shape_problems(report, "")
     for name in ("supersedes", "withdraws"):
         for i, other in enumerate(getattr(report, name)):
@@ -137,11 +122,11 @@ def _all_problems(report: pb.Report, now_ms: int) -> Iterable[Problem]:
     for i, indicator in enumerate(report.indicators):
         yield from _indicator_problems(indicator, f"indicators[{i}].", now_ms)
     for i, event in enumerate(report.events):
-        yield from _event_problems(event, f"events[{i}].", now_ms)
+        yield from event_problems(event, f"events[{i}].", now_ms)
     for i, source in enumerate(report.sources):
         if not source.name:
             yield Problem(f"sources[{i}].name", "is missing")
-        if source.url and not _URL.match(source.url):
+        if source.url and not URL.match(source.url):
             yield Problem(f"sources[{i}].url", "is not an http or https address")
         if source.time_ms > now_ms + DATE_SLACK_MS:
             yield Problem(f"sources[{i}].time_ms", "lies in the future")
@@ -152,7 +137,7 @@ def _all_problems(report: pb.Report, now_ms: int) -> Iterable[Problem]:
         yield Problem("observe_time_ms", "lies in the future")
 
 
-_COUNTS: Final[dict[str, int]] = {"sources": 16, "attachments": 16, "summary": 8, "description": 8, "hs": 256}
+COUNTS: Final[dict[str, int]] = {"sources": 16, "attachments": 16, "summary": 8, "description": 8, "hs": 256}
 
 
 class _Shape(NamedTuple):
@@ -168,7 +153,7 @@ class _Shape(NamedTuple):
 @cache  # one entry for each field of report.proto
 def _shape_of(field: FieldDescriptor) -> _Shape:
     return _Shape(
-        _COUNTS.get(field.name, MAX_LIST) if field.is_repeated else 0,
+        COUNTS.get(field.name, MAX_LIST) if field.is_repeated else 0,
         text_limit(field.name) if field.type == FieldDescriptor.TYPE_STRING else 0,
         field.name in MULTILINE_FIELDS,
         frozenset(field.enum_type.values_by_number) if field.enum_type is not None else None,
@@ -176,8 +161,8 @@ def _shape_of(field: FieldDescriptor) -> _Shape:
     )
 
 
-def _shape_is_sound(message: Message) -> bool:
-    """Whether `_shape_problems` finds nothing: the usual answer, at a third of the time."""
+def shape_is_sound(message: Message) -> bool:
+    """Whether lists, texts and enum values of a message and its parts are as they must be."""
     for field, value in message.ListFields():
         most, limit, lines, values, is_message = _shape_of(field)
         if most:
@@ -196,7 +181,7 @@ def _shape_is_sound(message: Message) -> bool:
                 if not is_clean(one, max_chars=limit, lines=lines):
                     return False
             elif is_message:
-                if not _shape_is_sound(one):
+                if not shape_is_sound(one):
                     return False
             elif values is not None and one not in values:
                 return False
@@ -207,8 +192,8 @@ def _shape_problems(message: Message, path: str) -> Iterable[Problem]:
     """Length of lists, harmless text, known enum values: the same for every message."""
     for field, value in message.ListFields():
         where = path + field.name
-        if field.is_repeated and len(value) > _COUNTS.get(field.name, MAX_LIST):
-            yield Problem(where, f"{len(value)} entries, at most {_COUNTS.get(field.name, MAX_LIST)}")
+        if field.is_repeated and len(value) > COUNTS.get(field.name, MAX_LIST):
+            yield Problem(where, f"{len(value)} entries, at most {COUNTS.get(field.name, MAX_LIST)}")
             continue
         for i, one in enumerate(value if field.is_repeated else [value]):
             place = f"{where}[{i}]" if field.is_repeated else where
@@ -250,7 +235,7 @@ def _subject_problems(subject: pb.Subject) -> Iterable[Problem]:
 def _place_problems(place: pb.Place) -> Iterable[Problem]:
     if place.country and place.country not in COUNTRIES:
         yield Problem("place.country", "is not an ISO 3166-1 alpha-2 code in upper case")
-    if place.locode and (not _LOCODE.match(place.locode) or place.locode[:2] != place.country):
+    if place.locode and (not LOCODE.match(place.locode) or place.locode[:2] != place.country):
         yield Problem("place.locode", "is not a UN/LOCODE of five characters in that country")
 
 
@@ -262,7 +247,7 @@ def _number_problems(value: float, where: str) -> Iterable[Problem]:
 
 
 def _indicator_problems(indicator: pb.Indicator, path: str, now_ms: int) -> Iterable[Problem]:
-    rule = _KINDS.get(indicator.kind)
+    rule = KINDS.get(indicator.kind)
     if rule is None:
         yield Problem(path + "kind", "is missing or unknown")
     yield from _number_problems(indicator.value, path + "value")
@@ -281,7 +266,7 @@ def _indicator_problems(indicator: pb.Indicator, path: str, now_ms: int) -> Iter
         yield Problem(path + "period", f"{indicator.period} lies in the future")
 
 
-def _kind_problems(indicator: pb.Indicator, rule: _KindRule, path: str) -> Iterable[Problem]:
+def _kind_problems(indicator: pb.Indicator, rule: KindRule, path: str) -> Iterable[Problem]:
     kind = pb.IndicatorKind.Name(indicator.kind).removeprefix("INDICATOR_KIND_").lower()
     money = bool(indicator.currency)
     if rule.currency == "needs" and not money:
@@ -304,7 +289,8 @@ def _kind_problems(indicator: pb.Indicator, rule: _KindRule, path: str) -> Itera
             yield Problem(path + name, f"{kind} is {bound}")
 
 
-def _event_problems(event: pb.Event, path: str, now_ms: int) -> Iterable[Problem]:
+def event_problems(event: pb.Event, path: str, now_ms: int) -> Iterable[Problem]:
+    """What is wrong with one event beyond its shape."""
     if not event.kind:
         yield Problem(path + "kind", "is missing")
     starts: dict[str, int | None] = {}
@@ -335,7 +321,7 @@ def _event_problems(event: pb.Event, path: str, now_ms: int) -> Iterable[Problem
 def _text_problems(texts: Iterable[pb.Text], path: str) -> Iterable[Problem]:
     seen: set[str] = set()
     for i, text in enumerate(texts):
-        if not _LANGUAGE.match(text.language):
+        if not LANGUAGE.match(text.language):
             yield Problem(f"{path}[{i}].language", "is not a language tag such as en, ko, nl, zh-Hant")
         elif text.language in seen:
             yield Problem(f"{path}[{i}].language", f"{text.language} is there twice")
