@@ -51,6 +51,16 @@ class Counters:
         self.refused[reason] = self.refused.get(reason, 0) + 1
 
 
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What was found of an envelope that came early: `entry` is None when it is held already or was refused."""
+
+    id: bytes
+    entry: NewEntry | None
+    error: PeerError | None
+    version: int
+
+
 class Node:
     """One node: its log, its documents, its readers.
 
@@ -94,8 +104,7 @@ class Node:
             disk=disk or workers,
             signer=signer or workers,
             grown=self.readers.wake,
-            # A resend is judged by the disk, not by what we believed of its streams.
-            lost=self._heads.clear,
+            lost=self._forget,
         )
 
     # ---- life
@@ -131,6 +140,11 @@ class Node:
     def wake_readers(self) -> None:
         """End live subscriptions: the node is about to stop."""
         self.readers.end()
+
+    def _forget(self) -> None:
+        """The disk failed: a resend is judged by it, not by what we believed, and what was sent early is lost."""
+        self._heads.clear()
+        self.readers.cut()
 
     def _sign(self, size: int) -> bytes:
         root = self.store.root(size)
@@ -174,35 +188,69 @@ class Node:
             if (known := await self._receipt_of(parsed, surely=True)) is not None:
                 return known
             raise
-        # No waiting from here on: what was checked is what is queued.
-        self._remember(header, parsed.id, head)
-        return self._writer.enqueue(envelope_entry(parsed, header)).receipt
+        entry = envelope_entry(parsed, header)
+        self.readers.offer(entry)
+        return self._keep(entry, head).receipt
 
-    async def follow(self, data: bytes, identity: bytes, *, origin: str, now_ms: int) -> Waiting | None:
+    def _keep(self, entry: NewEntry, head: tuple[int, bytes] | None) -> Waiting:
+        # No waiting between the check of a stream and this.
+        self._remember(entry, head)
+        return self._writer.enqueue(entry)
+
+    async def preview(self, data: bytes, *, origin: str, now_ms: int) -> Preview:
+        """Check an envelope that a peer sent early, and pass it on; nothing is kept before the peer's log proves it."""
+        version = self.trust.version
+        identity = digest(data)
+        try:
+            parsed = envelope.parse(data)
+            identity = parsed.id
+            return Preview(identity, await self._followed(parsed, origin, now_ms), None, version)
+        except PeerError as error:
+            return Preview(identity, None, error, version)
+
+    async def follow(
+        self, data: bytes, identity: bytes, *, origin: str, now_ms: int, preview: Preview | None = None
+    ) -> Waiting | None:
         """Check an envelope that a followed log holds and queue it; None when it is in our log already.
+
+        Args:
+            data: Encoded Envelope.
+            identity: The id the followed log claims.
+            origin: That log.
+            now_ms: Milliseconds UTC.
+            preview: What was found when the same bytes came early; it holds while no document came since.
 
         Raises:
             PeerError: Names the rule; nothing is kept.
         """
         try:
-            parsed = envelope.parse(data)
-            if identity != parsed.id:
-                raise ProofError("the leaf is not that envelope")
-            if (pending := self._writer.pending.get(identity)) is not None:
-                return pending
-            if await self._position_of(parsed) is not None:
-                self.counters.duplicates += 1
-                return None
-            answered = await self._answered(parsed)
-            header = self.admission.admit(parsed, now_ms=now_ms, answered=answered.get, from_log=True).header
+            if preview is not None and preview.version == self.trust.version:
+                if preview.error is not None:
+                    raise preview.error
+                entry = preview.entry
+            else:
+                parsed = envelope.parse(data)
+                if identity != parsed.id:
+                    raise ProofError("the leaf is not that envelope")
+                entry = await self._followed(parsed, origin, now_ms)
         except TocsinError as error:
             self.counters.refuse(error.reason)
             raise
-        head = await self._head(header.stream)
-        if (pending := self._writer.pending.get(identity)) is not None:
-            return pending
-        self._remember(header, parsed.id, head)
-        return self._writer.enqueue(envelope_entry(parsed, header, origin=origin))
+        if entry is None:
+            self.counters.duplicates += 1
+            return self._writer.pending.get(identity)
+        head = await self._head(entry.stream)
+        return self._writer.pending.get(identity) or self._keep(entry, head)
+
+    async def _followed(self, parsed: envelope.Parsed, origin: str, now_ms: int) -> NewEntry | None:
+        """An envelope of a followed log as an entry, admitted; None when it is queued or kept."""
+        if parsed.id in self._writer.pending or await self._position_of(parsed) is not None:
+            return None
+        answered = await self._answered(parsed)
+        header = self.admission.admit(parsed, now_ms=now_ms, answered=answered.get, from_log=True).header
+        entry = envelope_entry(parsed, header, origin=origin)
+        self.readers.offer(entry)
+        return entry
 
     def move_cursor(self, origin: str, position: int, note: bytes) -> Waiting:
         """Remember how far another log was followed and the checkpoint seen there, no earlier than what was queued before.
@@ -233,11 +281,11 @@ class Node:
         # Another publish of the same stream may have been queued while the disk was read.
         return self._heads.get(stream, last)
 
-    def _remember(self, header: env.Header, identity: bytes, head: tuple[int, bytes] | None) -> None:
+    def _remember(self, entry: NewEntry, head: tuple[int, bytes] | None) -> None:
         """Note the highest number of a stream, of which `head` was it before."""
-        held = self._heads.get(header.stream, head)
-        self._heads[header.stream] = held if held and held[0] >= header.seq else (header.seq, identity)
-        self._heads.move_to_end(header.stream)
+        held = self._heads.get(entry.stream, head)
+        self._heads[entry.stream] = held if held and held[0] >= entry.seq else (entry.seq, entry.id)
+        self._heads.move_to_end(entry.stream)
         while len(self._heads) > CACHED_STREAMS:
             self._heads.popitem(last=False)
 
@@ -432,15 +480,28 @@ class Node:
         return hosted | {desk.name for desk in view.desks.values() if desk.mission in node.relays}
 
     def subscribe(
-        self, caller: str, *, position: int, channels: frozenset[str] | None, follow: bool, echo: bool = False
+        self,
+        caller: str,
+        *,
+        position: int,
+        channels: frozenset[str] | None,
+        follow: bool,
+        echo: bool = False,
+        early: bool = False,
     ) -> AsyncGenerator[Batch, None]:
         """Entries from a position on, each with its inclusion proof in the batch's checkpoint; then live.
 
         Ends at the newest entry unless `follow`. A node is not sent what this one took from its own log, but for `echo`.
+        What is verified and not yet durable comes too where `early`.
         """
         without = "" if "/" in caller or echo else origin_of(caller)
         return self.readers.subscribe(
-            lambda: self.readable_by(caller), position=position, channels=channels, without=without, follow=follow
+            lambda: self.readable_by(caller),
+            position=position,
+            channels=channels,
+            without=without,
+            follow=follow,
+            early=early,
         )
 
 

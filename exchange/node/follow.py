@@ -13,9 +13,10 @@ import grpc
 import structlog
 
 from exchange import checkpoint, wire
-from exchange.errors import ProofError
+from exchange.errors import LimitError, ProofError
 from exchange.merkle import verify_consistency, verify_inclusion
-from exchange.node.core import WAITS, Node, origin_of
+from exchange.node import reading
+from exchange.node.core import WAITS, Node, Preview, origin_of
 from exchange.node.reading import HEARTBEAT_S
 from exchange.node.writer import Waiting
 from exchange.v1 import exchange_pb2 as pb
@@ -26,6 +27,11 @@ from keys.errors import PeerError, TocsinError
 BACKOFF_S: Final = (0.2, 60.0)
 COSIGN_EVERY_S: Final = 1.0
 CALL_S: Final = 10.0
+# A little more than an honest peer sends ahead of its checkpoints.
+EARLY_BYTES: Final = 2 * reading.EARLY_BYTES
+EARLY_ENTRIES: Final = 2 * reading.EARLY_ENTRIES
+# A peer that did not confirm what it sent early made us cut our readers: not again so soon.
+NOT_EARLY_S: Final = 60.0
 Connect = Callable[[str], grpc.aio.Channel]
 """Opens a mutual-TLS channel to a node by name."""
 
@@ -38,6 +44,8 @@ class Follower:
     def __init__(self, node: Node, peer: str, *, connect: Connect, clock: Callable[[], int]) -> None:
         self._node, self.peer, self._connect, self._clock = node, peer, connect, clock
         self._head: checkpoint.Checkpoint | None = None
+        self._early: dict[bytes, tuple[bytes, Preview]] = {}
+        self._early_from_s = 0.0
         self.state = "starting"
         self.position = 0
 
@@ -66,7 +74,8 @@ class Follower:
         self.position = await self._node.cursor(origin)
         stored = await self._node.stored_checkpoint(origin)
         self._head = checkpoint.parse(stored) if stored else None
-        call = stub.Subscribe(pb.SubscribeRequest(position=self.position, follow=True))
+        early = asyncio.get_running_loop().time() >= self._early_from_s
+        call = stub.Subscribe(pb.SubscribeRequest(position=self.position, follow=True, early=early))
         cosigning = asyncio.create_task(self._cosign(stub, origin))
         try:
             while True:
@@ -80,6 +89,22 @@ class Follower:
         finally:
             cosigning.cancel()
             call.cancel()
+            self._forget_early()
+
+    async def _preview(self, origin: str, data: bytes) -> None:
+        """Check what came early, so that it need not be checked again, and pass it on."""
+        held_bytes = sum(len(held) for held, _ in self._early.values())
+        if len(self._early) >= EARLY_ENTRIES or held_bytes + len(data) > EARLY_BYTES:
+            raise LimitError(f"{self.peer} sends more early than it confirms")
+        preview = await self._node.preview(data, origin=origin, now_ms=self._clock())
+        self._early[preview.id] = (data, preview)
+
+    def _forget_early(self) -> None:
+        """What a peer did not confirm in the call in which it was sent is worth nothing."""
+        if self._early:
+            self._node.readers.cut(list(self._early))
+            self._early.clear()
+            self._early_from_s = asyncio.get_running_loop().time() + NOT_EARLY_S
 
     async def _cosign(self, stub: rpc.ExchangeStub, origin: str) -> None:
         """Sign the newest head we verified and persisted, at most once a second."""
@@ -124,6 +149,10 @@ class Follower:
         return verified
 
     async def _take(self, stub: rpc.ExchangeStub, origin: str, response: pb.SubscribeResponse) -> None:
+        for data in response.early:
+            await self._preview(origin, data)
+        if response.early and not response.checkpoint:
+            return
         head = self._verify_note(response.checkpoint, origin)
         await self._extend(stub, head, list(response.consistency))
         if not self.position <= response.next_position <= head.size:
@@ -135,8 +164,11 @@ class Follower:
                 if entry.kind == pb.ENTRY_KIND_DOCUMENT:
                     await self._document(entry, origin)
                 elif entry.kind == pb.ENTRY_KIND_ENVELOPE and not entry.pruned:
-                    now_ms = self._clock()
-                    waiting = await self._node.follow(entry.data, entry.leaf, origin=origin, now_ms=now_ms)
+                    early, preview = self._early.pop(entry.leaf, (b"", None))
+                    entry.data = entry.data or early
+                    waiting = await self._node.follow(
+                        entry.data, entry.leaf, origin=origin, now_ms=self._clock(), preview=preview
+                    )
                     taken += [waiting] if waiting else []
             except WAITS as error:
                 await self._node.park(entry, origin, error)

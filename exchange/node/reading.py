@@ -1,12 +1,18 @@
-"""What subscribers get: entries of the signed log, with proofs, in order; then what comes, as it comes."""
+"""What subscribers get: entries of the signed log, with proofs, in order; then what comes, as it comes.
+
+Who asks for it is also sent envelopes early: verified, not yet durable (docs/PROTOCOL.md section 9.5). Nothing follows
+from them: the same envelope comes again as an entry, then without its bytes, once a checkpoint covers it.
+"""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from exchange import checkpoint
-from exchange.store.contract import Row, Store
+from exchange.errors import StoreError
+from exchange.store.contract import NewEntry, Row, Store
 from exchange.workers import Workers
 
 READ_BYTES: Final = 1_000_000
@@ -14,6 +20,9 @@ READ_ROWS: Final = 256
 HEARTBEAT_S: Final = 10.0
 # Growth that brings the caller nothing still moves its cursor, but not at the price of a signature checked each time.
 QUIET_S: Final = 1.0
+# Sent early and not yet confirmed, of one call: what its reader has to hold.
+EARLY_BYTES: Final = 4_000_000
+EARLY_ENTRIES: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +33,7 @@ class Batch:
     checkpoint: bytes
     consistency: tuple[bytes, ...]
     next_position: int
+    early: Sequence[bytes] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +43,50 @@ class Wanted:
     desks: frozenset[str]
     channels: frozenset[str] | None
     without: str
+
+
+@dataclass(slots=True, eq=False)
+class Feed:
+    """One live call: what wakes it, and what goes to it early."""
+
+    wanted: Callable[[], Wanted]
+    early: bool
+    live: bool = False
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+    waiting: deque[NewEntry] = field(default_factory=deque)
+    unconfirmed: dict[bytes, int] = field(default_factory=dict)
+    lost: bool = False
+
+    def offer(self, entry: NewEntry) -> None:
+        """Send an entry early, if it is for this call and there is room; if not, it comes in its time."""
+        held = sum(self.unconfirmed.values()) + len(entry.data)
+        if (
+            not self.live
+            or entry.id in self.unconfirmed
+            or len(self.unconfirmed) >= EARLY_ENTRIES
+            or held > EARLY_BYTES
+        ):
+            return
+        wanted = self.wanted()
+        channel = wanted.channels is None or entry.channel in wanted.channels
+        if (
+            channel
+            and wanted.desks.intersection(entry.audience)
+            and (not entry.origin or entry.origin != wanted.without)
+        ):
+            self.unconfirmed[entry.id] = len(entry.data)
+            self.waiting.append(entry)
+            self.news.set()
+
+    def confirm(self, row: Row) -> Row:
+        """A row without the bytes that were sent early."""
+        if self.unconfirmed.pop(row.id, None) is None:
+            return row
+        sent = [entry for entry in self.waiting if entry.id == row.id]
+        for entry in sent:
+            # Its checkpoint overtook it: it goes once, as an entry.
+            self.waiting.remove(entry)
+        return row if sent else replace(row, data=b"")
 
 
 class Readers:
@@ -46,18 +100,32 @@ class Readers:
 
     def __init__(self, store: Store, workers: Workers, *, head: Callable[[], bytes]) -> None:
         self._store, self._workers, self._head = store, workers, head
-        self._grown = asyncio.Event()
+        self._feeds: set[Feed] = set()
         self._ending = False
 
     def wake(self) -> None:
         """A new head was signed."""
-        self._grown.set()
-        self._grown = asyncio.Event()
+        for feed in self._feeds:
+            feed.news.set()
 
     def end(self) -> None:
         """End live subscriptions."""
         self._ending = True
-        self._grown.set()
+        self.wake()
+
+    def offer(self, entry: NewEntry) -> None:
+        """Send an entry that was verified to whoever wants it early."""
+        for feed in self._feeds:
+            if feed.early:
+                feed.offer(entry)
+
+    def cut(self, identities: Sequence[bytes] | None = None) -> None:
+        """End the calls that were sent any of these early, or anything: it will not be confirmed."""
+        for feed in self._feeds:
+            sent = feed.unconfirmed if identities is None else feed.unconfirmed.keys() & set(identities)
+            if sent:
+                feed.lost = True
+                feed.news.set()
 
     async def subscribe(
         self,
@@ -67,6 +135,7 @@ class Readers:
         channels: frozenset[str] | None,
         without: str,
         follow: bool,
+        early: bool = False,
     ) -> AsyncGenerator[Batch, None]:
         """Entries from a position on, each with its inclusion proof in the batch's checkpoint; then live.
 
@@ -78,16 +147,39 @@ class Readers:
             channels: Only these; None = all.
             without: Not what was taken from this log; empty = everything.
             follow: Go on at the newest entry.
+            early: Also what is verified and not yet durable.
+
+        Raises:
+            StoreError: What was sent early is lost.
         """
+        feed = Feed(lambda: Wanted(desks(), channels, without), early)
+        self._feeds.add(feed)
+        try:
+            async for batch in self._batches(feed, position, follow):
+                yield batch
+        finally:
+            self._feeds.discard(feed)
+
+    async def _batches(self, feed: Feed, position: int, follow: bool) -> AsyncGenerator[Batch, None]:
         loop = asyncio.get_running_loop()
         sent_size: int | None = None
         sent_at = 0.0
         while not self._ending:
-            grown, note = self._grown, self._head()
+            feed.news.clear()
+            if feed.lost:
+                raise StoreError("the disk failed: what was sent early is not kept", hint="subscribe again")
+            if feed.waiting:
+                ready, feed.waiting = feed.waiting, deque()
+                yield Batch((), b"", (), position, [entry.data for entry in ready])
+            note = self._head()
             size = checkpoint.parse(note).size
-            wanted = Wanted(desks(), channels, without)
-            batch = await self._workers.run(self._batch, position, note, size, sent_size or 0, wanted)
+            if size == sent_size and feed.live:
+                batch = Batch((), note, (), position)
+            else:
+                batch = await self._workers.run(self._batch, position, note, size, sent_size or 0, feed.wanted())
+            batch = replace(batch, rows=[(feed.confirm(row), proof) for row, proof in batch.rows])
             moved = batch.next_position > position
+            feed.live = batch.next_position >= size
             quiet = moved and not batch.rows and follow and sent_size is not None and position >= sent_size
             if batch.rows or sent_size is None or (moved and not (quiet and loop.time() < sent_at + QUIET_S)):
                 yield batch
@@ -97,7 +189,7 @@ class Readers:
                 return
             try:
                 async with asyncio.timeout(QUIET_S if moved else HEARTBEAT_S):
-                    await grown.wait()
+                    await feed.news.wait()
             except TimeoutError:
                 if not moved:
                     yield Batch((), note, (), position)

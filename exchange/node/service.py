@@ -9,6 +9,7 @@ import structlog
 from exchange import envelope, tls, wire
 from exchange.errors import IdentityError, LimitError
 from exchange.node.core import Node
+from exchange.node.reading import Batch
 from exchange.node.writer import Receipt
 from exchange.v1 import exchange_pb2 as pb
 from exchange.v1 import exchange_pb2_grpc as rpc
@@ -146,24 +147,20 @@ class ExchangeService(rpc.ExchangeServicer):
     ) -> AsyncIterator[pb.SubscribeResponse]:
         """Log entries the caller may read."""
         caller = await self._caller(context)
-        channels = frozenset(request.channels) or None
-        async for batch in self._node.subscribe(
-            caller,
-            position=min(request.position, MAX_POSITION),
-            channels=channels,
-            follow=request.follow,
-            echo=request.echo,
-        ):
-            # A live connection outlives its removal from the roster: ask again before each batch.
-            await self._caller(context)
-            response = pb.SubscribeResponse(
-                checkpoint=batch.checkpoint, consistency=batch.consistency, next_position=batch.next_position
-            )
-            for row, proof in batch.rows:
-                response.entries.add(
-                    position=row.position, kind=row.kind, data=row.data, leaf=row.id, proof=proof, pruned=row.pruned
-                )
-            yield response
+        try:
+            async for batch in self._node.subscribe(
+                caller,
+                position=min(request.position, MAX_POSITION),
+                channels=frozenset(request.channels) or None,
+                follow=request.follow,
+                echo=request.echo,
+                early=request.early,
+            ):
+                # A live connection outlives its removal from the roster: ask again before each batch.
+                await self._caller(context)
+                yield _subscribe_response(batch)
+        except TocsinError as error:
+            await wire.abort(context, error)
 
     async def GetDocuments(  # noqa: N802
         self, request: pb.GetDocumentsRequest, context: wire.Context
@@ -225,6 +222,20 @@ class ExchangeService(rpc.ExchangeServicer):
         except TocsinError as error:
             await wire.abort(context, error)
         return pb.AddCosignatureResponse()
+
+
+def _subscribe_response(batch: Batch) -> pb.SubscribeResponse:
+    response = pb.SubscribeResponse(
+        checkpoint=batch.checkpoint,
+        consistency=batch.consistency,
+        next_position=batch.next_position,
+        early=batch.early,
+    )
+    for row, proof in batch.rows:
+        response.entries.add(
+            position=row.position, kind=row.kind, data=row.data, leaf=row.id, proof=proof, pruned=row.pruned
+        )
+    return response
 
 
 def _identity(data: bytes) -> bytes:

@@ -48,16 +48,18 @@ class PublishResult(_message.Message):
     def __init__(self, id: _Optional[bytes] = ..., position: _Optional[int] = ..., proof: _Optional[_Iterable[bytes]] = ..., rule: _Optional[str] = ..., text: _Optional[str] = ...) -> None: ...
 
 class SubscribeRequest(_message.Message):
-    __slots__ = ("position", "channels", "follow", "echo")
+    __slots__ = ("position", "channels", "follow", "echo", "early")
     POSITION_FIELD_NUMBER: _ClassVar[int]
     CHANNELS_FIELD_NUMBER: _ClassVar[int]
     FOLLOW_FIELD_NUMBER: _ClassVar[int]
     ECHO_FIELD_NUMBER: _ClassVar[int]
+    EARLY_FIELD_NUMBER: _ClassVar[int]
     position: int
     channels: _containers.RepeatedScalarFieldContainer[str]
     follow: bool
     echo: bool
-    def __init__(self, position: _Optional[int] = ..., channels: _Optional[_Iterable[str]] = ..., follow: _Optional[bool] = ..., echo: _Optional[bool] = ...) -> None: ...
+    early: bool
+    def __init__(self, position: _Optional[int] = ..., channels: _Optional[_Iterable[str]] = ..., follow: _Optional[bool] = ..., echo: _Optional[bool] = ..., early: _Optional[bool] = ...) -> None: ...
 
 class Entry(_message.Message):
     __slots__ = ("position", "kind", "data", "leaf", "proof", "pruned")
@@ -76,16 +78,18 @@ class Entry(_message.Message):
     def __init__(self, position: _Optional[int] = ..., kind: _Optional[_Union[EntryKind, str]] = ..., data: _Optional[bytes] = ..., leaf: _Optional[bytes] = ..., proof: _Optional[_Iterable[bytes]] = ..., pruned: _Optional[bool] = ...) -> None: ...
 
 class SubscribeResponse(_message.Message):
-    __slots__ = ("entries", "checkpoint", "consistency", "next_position")
+    __slots__ = ("entries", "checkpoint", "consistency", "next_position", "early")
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
     CONSISTENCY_FIELD_NUMBER: _ClassVar[int]
     NEXT_POSITION_FIELD_NUMBER: _ClassVar[int]
+    EARLY_FIELD_NUMBER: _ClassVar[int]
     entries: _containers.RepeatedCompositeFieldContainer[Entry]
     checkpoint: bytes
     consistency: _containers.RepeatedScalarFieldContainer[bytes]
     next_position: int
-    def __init__(self, entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., checkpoint: _Optional[bytes] = ..., consistency: _Optional[_Iterable[bytes]] = ..., next_position: _Optional[int] = ...) -> None: ...
+    early: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., checkpoint: _Optional[bytes] = ..., consistency: _Optional[_Iterable[bytes]] = ..., next_position: _Optional[int] = ..., early: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class GetDocumentsRequest(_message.Message):
     __slots__ = ("type", "page_size", "page_token")
