@@ -3,7 +3,7 @@
 Selectors, the names of markings, and differences in words are those of keys.terms.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 
 from keys.terms import GOVERNMENT, MARKING_NAMES, MARKINGS, diff, matches
@@ -48,10 +48,11 @@ def may_publish(agreement: AgreementView, rosters: Mapping[str, RosterView], *, 
     return rule is not None and found is not None and any(matches(s, found[1]) for s in rule.publish)
 
 
-def active(desk: Desk, time_ms: int) -> bool:
-    """Whether a desk has a key in use at a time and has passed its hold."""
+def active(desk: Desk, time_ms: int, suites: Container[int]) -> bool:
+    """Whether a desk has a key in use at a time, of a suite the agreement lists, and has passed its hold."""
     return desk.held_until_ms <= time_ms and any(
-        key.state == pb.KEY_STATE_ACTIVE
+        key.suite in suites
+        and key.state == pb.KEY_STATE_ACTIVE
         and key.first_use_ms <= time_ms
         and (not key.last_use_ms or time_ms < key.last_use_ms)
         for key in desk.keys.values()
@@ -102,7 +103,7 @@ def explain(
                 why = "is the sender"
             elif rule is not None:
                 reads, why = _reading(rule, mission, marking, version)
-                if reads and not active(desk, time_ms):
+                if reads and not active(desk, time_ms, agreement.body.suites):
                     reads, why = False, "has no key in use, or is still in its hold time"
             readings.append(Reading(desk.name, reads, why))
         readings += [Reading(name, False, f"disabled: {why}") for name, why in view.disabled.items()]

@@ -82,6 +82,8 @@ def check(body: pb.Agreement, held: pb.Agreement | None) -> None:
         return
     if [(p.party, p.first_party) for p in held.parties] != [(p.party, p.first_party) for p in body.parties]:
         raise TrustError("a change of parties needs a new lineage")
+    if body.drill != held.drill:
+        raise TrustError("a drill never becomes production, nor production a drill: found another exchange")
     if body.effective_time_ms <= held.effective_time_ms:
         raise TrustError("an amendment takes effect after what it amends")
     if body.grace_ms < body.lifetime_ms + 2 * body.skew_ms:

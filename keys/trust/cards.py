@@ -4,10 +4,11 @@ from typing import Final
 
 from keys import documents, suite
 from keys.documents import Document
-from keys.errors import SignatureError, UnknownSuiteError
+from keys.errors import SignatureError
 from keys.trust.errors import EquivocationError, MissingDocumentError, TrustError
 from keys.trust.held import Held
 from keys.trust.names import week_of
+from keys.trust.roster import check_desk_suite
 from keys.trust.views import Card
 from keys.v1 import documents_pb2 as pb
 
@@ -27,6 +28,8 @@ def take(held: Held, document: Document, now_ms: int) -> tuple[str, ...]:
     signer = next((k for _, key, _ in document.signatures if (k := listed.keys.get(key))), None)
     if signer is None or len(document.signatures) != 1 or held.key_ended(desk_name, signer.id):
         raise SignatureError(f"the key card of {desk_name} is not signed by a current key of the desk")
+    agreement = held.agreement(now_ms).body
+    check_desk_suite(signer.suite, agreement, desk_name)
     # Flood guard before any signature is checked: one card a week, eleven weeks, per desk (PROTOCOL 4.5).
     week = getattr(claimed, "week", 0)
     if not week_of(now_ms) - 4 <= week <= week_of(now_ms) + CARDS_AHEAD + 1:
@@ -34,16 +37,23 @@ def take(held: Held, document: Document, now_ms: int) -> tuple[str, ...]:
     # Checked before the alarm of two cards: junk must not raise it.
     documents.require_key(document, pb.PublicKey(suite=signer.suite, key=signer.public), role="desk")
     before = held.cards.get((desk_name, week))
-    if before is not None and not held.key_ended(desk_name, before.signed_by):
+    if before is not None and not _dead(held, before, agreement):
         raise EquivocationError(f"two key cards of {desk_name} for week {week}", desk=desk_name)
     body = documents.body(document, pb.KeyCard)
     held.require_lineage(body.lineage, "key card")
-    if body.suite != suite.DESK_SUITE:
-        raise UnknownSuiteError(f"a key card of suite {body.suite}", suite=body.suite)
+    check_desk_suite(body.suite, agreement, desk_name)
     suite.check_card_key(body.key)
-    held.cards[(desk_name, week)] = Card(document.digest, desk_name, week, body.key, signer.id, now_ms)
+    held.cards[(desk_name, week)] = Card(
+        document.digest, desk_name, week, body.key, signer.id, held.arrivals[document.digest]
+    )
     held.hold(document)
     return ()
+
+
+def _dead(held: Held, card: Card, agreement: pb.Agreement) -> bool:
+    """Whether a card's signing key ended, or is of a suite that the agreement retired: another takes its place."""
+    _, key = held.keys_by_id[card.signed_by]
+    return bool(held.key_ended(card.desk, card.signed_by)) or key.suite not in agreement.suites
 
 
 def take_renunciation(held: Held, document: Document, now_ms: int) -> tuple[str, ...]:

@@ -41,6 +41,7 @@ class Held:
 
     lineage: bytes
     agreements: list[AgreementView] = field(default_factory=list)
+    annexes: list[tuple[Document, pb.Annex]] = field(default_factory=list)
     chains: dict[str, PartyChain] = field(default_factory=dict)
     candidates: dict[bytes, tuple[Document, pb.Party]] = field(default_factory=dict)
     rosters: dict[bytes, RosterView] = field(default_factory=dict)
@@ -49,6 +50,8 @@ class Held:
     keys_by_id: dict[bytes, tuple[str, DeskKey]] = field(default_factory=dict)
     components: Components = field(default_factory=dict)
     digests: set[bytes] = field(default_factory=set)
+    arrivals: dict[bytes, int] = field(default_factory=dict)
+    """When each document came to this machine, ms UTC by its own clock."""
     order: list[Document] = field(default_factory=list)
 
     def hold(self, document: Document) -> None:

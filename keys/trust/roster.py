@@ -43,9 +43,11 @@ def take(held: Held, document: Document, now_ms: int) -> tuple[str, ...]:
         known,
         document,
     )
-    agreement = held.agreement(now_ms).body
+    # As of its issue, not of its arrival: everybody reads the same caps, suites and hold from it.
+    agreement = held.agreement(body.issue_time_ms).body
     _check_times(body, chain.newest, agreement, now_ms)
-    reading = _Reading(held.lineage, body, chain.newest, agreement, Claims(held.components))
+    taken_ms = held.arrivals[document.digest]
+    reading = _Reading(held.lineage, body, chain.newest, agreement, Claims(held.components), taken_ms)
     view = reading.view(document)
     reading.claims.commit()
     chain.rosters.append(view)
@@ -68,6 +70,18 @@ def _check_times(body: pb.Roster, newest: RosterView | None, agreement: pb.Agree
         raise TrustError("a roster is issued no earlier than the one before")
 
 
+def check_desk_suite(suite_id: int, agreement: pb.Agreement, desk: str) -> None:
+    """A desk signs and is sealed to with suites that the agreement lists, and that can do both.
+
+    Raises:
+        UnknownSuiteError: Another one.
+    """
+    if suite_id not in agreement.suites or suite.suite(suite_id).wrap_size is None:
+        raise UnknownSuiteError(
+            f"{desk} uses suite {suite_id}, which agreement {agreement.version} does not list", suite=suite_id
+        )
+
+
 @dataclass(slots=True)
 class _Reading:
     """One roster being read, against the one before it."""
@@ -77,6 +91,8 @@ class _Reading:
     previous: RosterView | None
     agreement: pb.Agreement
     claims: Claims
+    taken_ms: int
+    widens: bool = False
     events: list[str] = field(default_factory=list)
     disabled: dict[str, str] = field(default_factory=dict)
 
@@ -105,7 +121,9 @@ class _Reading:
                 ended[listed.state].add(suite.key_id(listed.key.suite, "desk", listed.key.key))
         revoked = frozenset(r.key for r in self.body.revocations) | ended[pb.KEY_STATE_REVOKED]
         tainted = frozenset(ended[pb.KEY_STATE_TAINTED])
-        return RosterView(document, self.body, desks, missions, nodes, revoked, tainted, self.disabled)
+        return RosterView(
+            document, self.body, desks, missions, nodes, revoked, tainted, self.disabled, self.widens, self.taken_ms
+        )
 
     def _check_names(self, missions: Mapping[str, pb.Mission], nodes: Mapping[str, pb.Node]) -> None:
         body = self.body
@@ -160,6 +178,7 @@ class _Reading:
         before = self.previous.desks.get(desk)
         if before and self.previous.missions[before.mission].kind == mission.kind:
             return before.held_until_ms
+        self.widens = True
         self.events.append(f"{desk}: new or re-kinded, enters audiences after the hold")
         return self.body.issue_time_ms + self.agreement.hold_ms
 
@@ -192,8 +211,7 @@ class _Reading:
         return keys
 
     def _check_new_key(self, desk: str, key: pb.PublicKey) -> None:
-        if key.suite != suite.DESK_SUITE:
-            raise UnknownSuiteError(f"{desk} has a key of suite {key.suite}", suite=key.suite)
+        check_desk_suite(key.suite, self.agreement, desk)
         suite.check_signing_key(key.suite, key.key)
         suite.check_possession(
             key.suite, key.key, key.possession, lineage=self.lineage, party=self.body.party, name=desk, role="desk"

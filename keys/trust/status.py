@@ -25,6 +25,7 @@ def take(held: Held, document: Document, now_ms: int) -> tuple[str, ...]:
     if chain.status:
         # Only the newest status is worth keeping: it replaces the one before in what is handed on.
         held.order.remove(chain.status[0])
+        del held.arrivals[chain.status[0].digest]
     chain.status = (document, body)
     held.hold(document)
     return tuple(events)
@@ -88,6 +89,19 @@ def _check_named(held: Held, chain: PartyChain, body: pb.Status) -> list[str]:
         )
     if body.agreement.version > agreement.body.version:
         events.append(f"{body.party}: agreement {body.agreement.version} exists; fetch it")
+    return events + _check_annex(held, body)
+
+
+def _check_annex(held: Held, body: pb.Status) -> list[str]:
+    """An annex it names is the one held, or a newer one. It may name an older one: others may not have signed with it."""
+    if not body.HasField("annex"):
+        return []
+    known = next((d.digest for d, annex in held.annexes if annex.version == body.annex.version), None)
+    if known is not None and known != body.annex.digest:
+        raise EquivocationError(f"{body.party} status names another annex {body.annex.version} than the one held")
+    events = []
+    if known is None:
+        events.append(f"{body.party}: annex {body.annex.version} exists; fetch it")
     return events
 
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from keys.documents import Document, peek
 from keys.errors import PeerError
-from keys.trust import agreement, cards, party, roster, status
+from keys.trust import agreement, annex, cards, party, roster, status
 from keys.trust.errors import MissingDocumentError, TrustError, WrongLineageError
 from keys.trust.held import Held, PartyChain
 from keys.trust.names import MAX_NAME_BYTES, mission_of, party_of
@@ -18,6 +18,7 @@ TAKERS: Final[Mapping[str, Callable[[Held, Document, int], tuple[str, ...]]]] = 
     "tocsin/1/party": party.take,
     "tocsin/1/roster": roster.take,
     "tocsin/1/status": status.take,
+    "tocsin/1/annex": annex.take,
     "tocsin/1/card": cards.take,
     "tocsin/1/renunciation": cards.take_renunciation,
 }
@@ -40,8 +41,13 @@ class Trust:
 
     # ---- taking
 
-    def take(self, document: Document, *, now_ms: int) -> Taken:
+    def take(self, document: Document, *, now_ms: int, taken_ms: int | None = None) -> Taken:
         """Verify a document, and hold it if it extends its chain.
+
+        Args:
+            document: From anyone.
+            now_ms: Milliseconds UTC.
+            taken_ms: When this machine took it first, if it is read again from its own disk; else now.
 
         Raises:
             TrustError: Or another PeerError, saying which rule; nothing changes then.
@@ -54,8 +60,10 @@ class Trust:
         if taker is None:
             raise TrustError(f"{document.type} is not taken by this version")
         try:
+            self._held.arrivals[document.digest] = now_ms if taken_ms is None else min(taken_ms, now_ms)
             events = taker(self._held, document, now_ms)
         except PeerError as error:
+            del self._held.arrivals[document.digest]
             _name_document(error, document)
             raise
         self.version += 1
@@ -70,6 +78,10 @@ class Trust:
     def holds(self, digest: bytes) -> bool:
         """Whether a document is held."""
         return digest in self._held.digests
+
+    def taken_ms(self, digest: bytes) -> int:
+        """When a document that is held came to this machine, ms UTC by its own clock."""
+        return self._held.arrivals[digest]
 
     @property
     def founded(self) -> bool:
@@ -88,6 +100,11 @@ class Trust:
             MissingDocumentError: None is held.
         """
         return self._held.agreement(now_ms)
+
+    def annex(self, now_ms: int) -> pb.Annex | None:
+        """The annex in force at a time; None before the first."""
+        in_force = [body for _, body in self._held.annexes if body.effective_time_ms <= now_ms]
+        return in_force[-1] if in_force else None
 
     def find_agreement(self, digest: bytes) -> AgreementView:
         """A held agreement by digest.
@@ -135,12 +152,43 @@ class Trust:
         return view
 
     def superseded_ms(self, view: RosterView) -> int | None:
-        """When the next roster of the party was issued; None while this is the newest."""
+        """When the next roster of the party was issued or came here, whichever is later; None while this is the newest.
+
+        By its issue alone, one dated back would refuse at once all that was sealed before anyone could know of it.
+        """
         rosters = self._held.chains[view.party].rosters
         for older, newer in pairwise(rosters):
             if older is view:
-                return newer.body.issue_time_ms
+                return max(newer.body.issue_time_ms, newer.taken_ms)
         return None
+
+    def roster_to_pin(self, party: str, *, by: str, now_ms: int) -> RosterView:
+        """The roster of a party that a sender of party `by` pins now.
+
+        The newest, but of another party none that widens readership before this side has had it for the hold: an issue
+        time can be dated back, our own clock cannot. What is pinned still fixes one audience for everybody.
+
+        Raises:
+            MissingDocumentError: None is held.
+
+        Source: docs/PROTOCOL.md section 6.4.
+        """
+        newest = self.roster(party)
+        bounds = self.agreement(now_ms).body
+        rosters = self._held.chains[party].rosters
+        chosen = len(rosters) - 1
+        for index in range(len(rosters) - 1, 0, -1):
+            if rosters[index].taken_ms + bounds.hold_ms <= now_ms:
+                break
+            if rosters[index].widens and party != by:
+                chosen = index - 1
+        view = rosters[chosen]
+        accepted_ms = bounds.revocation_ms + bounds.lifetime_ms + 2 * bounds.skew_ms
+        replaced_ms = self.superseded_ms(view)
+        usable = replaced_ms is None or now_ms < min(view.body.expire_time_ms, replaced_ms + accepted_ms)
+        if self.voided(view):
+            usable = usable and view.desks.keys() <= newest.desks.keys()
+        return view if usable else newest
 
     def party_document(self, party: str) -> pb.Party:
         """The newest Party document of a party.
