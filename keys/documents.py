@@ -84,7 +84,7 @@ def make(message: Message) -> Document:
     return Document(type_, body, (), document_digest(type_, body))
 
 
-def sign(document: Document, key: suite.SigningKey, *, role: str) -> Document:
+def sign(document: Document, key: suite.Signer, *, role: str) -> Document:
     """Add a signature; signing twice with one key changes nothing."""
     identity = suite.key_id(key.suite, role, key.public)
     if any(known == identity for _, known, _ in document.signatures):

@@ -32,7 +32,7 @@ class PartyKeys:
         return document
 
 
-def public_key(key: suite.SigningKey, *, lineage: bytes, party: str, name: str, role: str) -> pb.PublicKey:
+def public_key(key: suite.Signer, *, lineage: bytes, party: str, name: str, role: str) -> pb.PublicKey:
     """A public key with its proof of possession."""
     possession = suite.prove_possession(key, lineage=lineage, party=party, name=name, role=role)
     return pb.PublicKey(suite=key.suite, key=key.public, possession=possession)
@@ -109,7 +109,7 @@ def next_roster(
     return party.sign(documents.make(body), "roster")
 
 
-def desk_entry(desk: str, key: suite.SigningKey, *, lineage: bytes, first_use_ms: int = 0) -> pb.Desk:
+def desk_entry(desk: str, key: suite.Signer, *, lineage: bytes, first_use_ms: int = 0) -> pb.Desk:
     """A roster entry for a desk with one active key."""
     entry = pb.Desk(desk=desk)
     listed = entry.keys.add(state=pb.KEY_STATE_ACTIVE, first_use_ms=first_use_ms)

@@ -50,8 +50,8 @@ def describe(agreement: pb.Agreement) -> list[str]:
     lines = [f"{what}: {value}" for what, value in _facts(agreement).items()]
     lines += [f"party {p.party}: its first party document is {p.first_party.hex()}" for p in agreement.parties]
     for rule in agreement.channels:
-        lines += [f"{rule.channel}: {who} may {what}" for who, what in sorted(_grants(rule))]
-        lines += [f"{rule.channel}: {what} {value}" for what, value in _duties(rule).items()]
+        lines += [f"{rule.channel}: {'; '.join(whom)} may {what}" for what, whom in _together(rule).items()]
+        lines.append(f"{rule.channel}: " + "; ".join(f"{what} {value}" for what, value in _duties(rule).items()))
     return lines
 
 
@@ -74,11 +74,16 @@ def diff(old: pb.Agreement, new: pb.Agreement) -> list[str]:
 
 
 def duration(ms: int) -> str:
-    """A length of time in the largest unit that fits it whole: 72 h, 35 d, 1500 ms."""
+    """A length of time: 72 h, 35 d, 90 s, and 14 d 10 m where one unit would be a large number."""
     for unit, size in UNITS_MS.items():
-        if ms and ms % size == 0 and (unit != "d" or ms >= 4 * size):
+        if ms and ms % size == 0 and (unit != "d" or ms >= 4 * size) and ms < 1000 * size:
             return f"{ms // size} {unit}"
-    return "0" if not ms else f"{ms} ms"
+    parts, rest = [], ms
+    for unit, size in UNITS_MS.items():
+        if count := rest // size:
+            parts.append(f"{count} {unit}")
+        rest %= size
+    return " ".join(parts) or "0"
 
 
 def moment(ms: int) -> str:
@@ -107,6 +112,27 @@ def who(selector: pb.Selector) -> str:
     if not selector.party and selector.kind == pb.MISSION_KIND_UNSPECIFIED:
         return str(selector.mission)
     return f"{selector.mission} if among {what} of {selector.party or 'every party'}"
+
+
+def _together(rule: pb.ChannelRule) -> dict[str, list[str]]:
+    """What may be done -> by whom, with the four kinds of government as one word where a rule names them all."""
+    government = {kind_name(kind) for kind in GOVERNMENT}
+    kinds: dict[str, dict[str, set[str]]] = {}
+    out: dict[str, list[str]] = {}
+    granted = [(s, "publish") for s in rule.publish]
+    granted += [(r.who, f"read up to {marking_name(r.highest)}") for r in rule.read]
+    for selector, what in granted:
+        whom = out.setdefault(what, [])
+        if selector.mission or selector.kind == pb.MISSION_KIND_UNSPECIFIED:
+            whom.append(who(selector))
+        else:
+            kinds.setdefault(what, {}).setdefault(selector.party, set()).add(kind_name(selector.kind))
+    for what, parties in kinds.items():
+        for party, named in parties.items():
+            words = [*(["government"] if named >= government else []), *sorted(named - government)]
+            words = words if named >= government else sorted(named)
+            out[what].append(f"{', '.join(words)} missions of {party or 'every party'}")
+    return out
 
 
 def _grants(rule: pb.ChannelRule | None) -> set[tuple[str, str]]:

@@ -6,10 +6,12 @@ Results on stdout (`--json` for machines), talk on stderr; exit 0 done, 1 refuse
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NoReturn
+from pathlib import Path
+from typing import Annotated, NoReturn
 
 import typer
 
+from keys.cli import agreement, fingerprint, keyring, party, record
 from keys.cli.terminal import err, printable
 from keys.errors import TocsinError, UsageError
 
@@ -24,11 +26,21 @@ app = typer.Typer(
 
 
 @app.callback()
-def _root() -> None:
-    """Keep the commands in groups, even while there is one."""
+def _root(
+    transcript: Annotated[
+        Path | None,
+        typer.Option("--transcript", help="Note what this command does in the transcript of the ceremony."),
+    ] = None,
+) -> None:
+    record.keep(transcript)
+    record.lines()
 
 
-# Each group of commands is a module by noun with a `group` of its own: app.add_typer(noun.group, name="noun").
+app.add_typer(keyring.root_group, name="root")
+app.add_typer(keyring.group, name="key")
+app.add_typer(party.group, name="party")
+app.command("fingerprint")(fingerprint.fingerprint)
+app.add_typer(agreement.group, name="agreement")
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final
 import typer
 from rich.console import Console
 
+from keys import signer, suite
 from keys.errors import UsageError
 from keys.keystore import MAX_PASSPHRASE_BYTES, Keystore
 
@@ -87,6 +88,19 @@ def opens_by_itself(path: Path) -> bool:
             return stream.read(len(_MACHINE)) == _MACHINE
     except OSError:
         return False
+
+
+def load_key(store: Keystore, name: str, suite_id: int) -> suite.Signer:
+    """A signing key of a keystore: from its seed, or from the token it refers to, whose PIN is asked for.
+
+    Raises:
+        TocsinError: No such key, or the token does not answer.
+    """
+    return signer.load(store, name, suite_id, ask_pin=_pin)
+
+
+def _pin(token: str) -> bytes:
+    return passphrase(None, what=f"token {token}, its PIN")
 
 
 def passphrase(file: Path | None, *, what: str, new: bool = False) -> bytes:

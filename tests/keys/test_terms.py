@@ -90,7 +90,17 @@ def test_bare_channels_and_values_of_newer_versions() -> None:
 
 @pytest.mark.parametrize(
     ("ms", "words"),
-    [(0, "0"), (1, "1 ms"), (1000, "1 s"), (72 * 3_600_000, "72 h"), (14 * 86_400_000, "14 d"), (90_000, "90 s")],
+    [
+        (0, "0"),
+        (1, "1 ms"),
+        (1000, "1 s"),
+        (72 * 3_600_000, "72 h"),
+        (14 * 86_400_000, "14 d"),
+        (90_000, "90 s"),
+        (20_170 * 60_000, "14 d 10 m"),
+        (1500, "1 s 500 ms"),
+        (4001, "4 s 1 ms"),
+    ],
 )
 def test_durations(ms: int, words: str) -> None:
     assert terms.duration(ms) == words
