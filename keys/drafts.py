@@ -19,6 +19,7 @@ def next_roster(
     change: Callable[[pb.Roster], None],
     *,
     now_ms: int,
+    base: bytes = b"",
     life_ms: int = MAX_ROSTER_MS,
 ) -> Document:
     """The roster after the newest one held, or the first under new roster keys: a copy with one change.
@@ -31,20 +32,21 @@ def next_roster(
         party: Whose roster.
         change: Changes the copy.
         now_ms: Issue time; raised to that of the roster before, whose clock may be ahead.
+        base: Digest of an earlier roster to copy instead: what a thief of the roster keys wrote is left behind.
         life_ms: Until its end, at most 90 days.
 
     Raises:
-        MissingDocumentError: The party has no roster yet.
+        MissingDocumentError: The party has no roster yet, or `base` is not held.
     """
     before = trust.roster(party)
     body = pb.Roster()
-    body.CopyFrom(before.body)
+    body.CopyFrom(trust.find_roster(base).body if base else before.body)
     generation = trust.party_document(party).roster.generation
-    if generation == body.generation:
-        body.version, body.previous = body.version + 1, before.document.digest
+    if generation == before.body.generation:
+        body.version, body.previous = before.body.version + 1, before.document.digest
     else:
         body.generation, body.version, body.previous = generation, 1, b""
-    body.issue_time_ms = max(now_ms, body.issue_time_ms)
+    body.issue_time_ms = max(now_ms, before.body.issue_time_ms)
     body.expire_time_ms = body.issue_time_ms + life_ms
     status = trust.status(party)
     if status is not None and (status.roster.generation, status.roster.version) >= before.number:
