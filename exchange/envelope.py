@@ -15,9 +15,10 @@ from google.protobuf.message import DecodeError
 from exchange.errors import CourierError, EnvelopeError
 from exchange.merkle import root_of
 from exchange.v1 import envelope_pb2 as pb
+from keys import courier as courier_keys
 from keys import suite
 from keys.encoding import canonical_bytes, digest, le64, leaf_digest, pae, parse_canonical
-from keys.errors import NotCanonicalError, OpenError
+from keys.errors import NotCanonicalError, OpenError, UsageError
 
 MAX_ENVELOPE_BYTES: Final = 1_000_000
 MAX_ITEMS: Final = 1024
@@ -25,7 +26,6 @@ MAX_AUDIENCE: Final = 512
 MAX_HEADER_BYTES: Final = 64 * 1024
 MIN_PADDED: Final = 4096
 TAG_BYTES: Final = 16
-COURIER_BYTES: Final = 32
 CONTEXT: Final = "tocsin/1/envelope"
 
 
@@ -93,9 +93,10 @@ def courier_id(key: bytes) -> bytes:
     Raises:
         CourierError: Not 32 bytes, or all zero: that is what stands for "none".
     """
-    if len(key) != COURIER_BYTES or not any(key):
-        raise CourierError(f"a courier key is {COURIER_BYTES} bytes, not all zero")
-    return digest(pae("tocsin/1/courier", key))[:16]
+    try:
+        return courier_keys.key_id(key)
+    except UsageError as error:
+        raise CourierError(str(error)) from None
 
 
 def envelope_id(outer: pb.Envelope) -> bytes:

@@ -1,12 +1,11 @@
 """Courier keys: 32 random bytes that two countries carry to each other in the diplomatic bag, mixed into content keys.
 
 A recorder who breaks the key wraps one day still lacks them. Each key belongs to one group of channels, and travels as
-two sheets of paper, each worthless alone, that a person types in at the other end. No I/O but the keystore handed in.
+two sheets of paper, each worthless alone, that a person types in at the other end. No I/O.
 
 Source: docs/PROTOCOL.md section 5.6.
 """
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,13 +15,11 @@ from typing import Final
 
 from keys.encoding import digest, pae
 from keys.errors import TocsinError, UsageError
-from keys.keystore import Keystore, KeystoreError
 from keys.trust.names import MAX_NAME_BYTES, name_ok
 from keys.windows import Bounds, iso
 
 KEY_BYTES: Final = 32
 ID_BYTES: Final = 16
-KIND: Final = "courier"
 LINES: Final = 8
 MAX_SHEET_CHARS: Final = 4096
 
@@ -258,55 +255,7 @@ def _grouped(text: str, size: int) -> str:
     return " ".join(text[start : start + size] for start in range(0, len(text), size))
 
 
-# ---- in a keystore
-
-
-def keep(store: Keystore, key: CourierKey) -> str:
-    """Put a key into a keystore; returns the name of its entry. The same again changes nothing.
-
-    Raises:
-        SecretExistsError: The keystore has that key with another group or first use.
-        UsageError: Another key of the group has the same first use: nobody could say which one seals.
-    """
-    for other in held(store, key.group):
-        if other.first_use_ms == key.first_use_ms and other.key != key.key:
-            raise UsageError(f"group {key.group} has another key from {iso(key.first_use_ms)} on")
-    # By its id alone: one key in two groups would join what the agreement keeps apart.
-    name = f"courier-{key.id.hex()}"
-    said = {"group": key.group, "first_use_ms": key.first_use_ms, "key": key.key.hex()}
-    store.put(name, json.dumps(said).encode(), kind=KIND, public=key.id)
-    return name
-
-
-def held(store: Keystore, group: str | None = None) -> list[CourierKey]:
-    """The keys in a keystore, of one group or all, by group and first use.
-
-    Raises:
-        KeystoreError: An entry that this version cannot read.
-    """
-    found = []
-    for entry in store.entries():
-        if entry.kind == KIND:
-            try:
-                said = json.loads(store.get(entry.name))
-                key = CourierKey(said["group"], said["first_use_ms"], bytes.fromhex(said["key"]))
-            except (ValueError, KeyError, TypeError, UsageError):
-                raise KeystoreError(f"the courier key {entry.name} is not of this version") from None
-            if group in (None, key.group):
-                found.append(key)
-    return sorted(found, key=lambda key: (key.group, key.first_use_ms))
-
-
-def forget(store: Keystore, key: CourierKey) -> None:
-    """Destroy a key in a keystore.
-
-    Raises:
-        UnknownSecretError: It is not there.
-    """
-    store.delete(f"courier-{key.id.hex()}")
-
-
-# ---- which key when; `keys` are those of one group, by first use, as `held` gives them
+# ---- which key when; `keys` are those of one group, by first use
 
 
 def sealing(keys: Sequence[CourierKey], *, now_ms: int) -> CourierKey | None:

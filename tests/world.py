@@ -1,5 +1,6 @@
 """A founded two-country exchange in memory, for tests: real keys, real documents, no shortcuts."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -52,10 +53,12 @@ class World:
         return self.cards[(desk, week_of(time_ms or self.now_ms))]
 
 
-def found(now_ms: int = NOON, weeks: int = 2) -> World:
-    """Found kr and nl with five desks and two nodes."""
+def found(now_ms: int = NOON, weeks: int = 2, change: Callable[[pb.Agreement], object] | None = None) -> World:
+    """Found kr and nl with five desks and two nodes; `change` may edit the agreement before it is signed."""
     parties = {name: founding.found_party(name, now_ms=now_ms - 1000) for name in ("kr", "nl")}
     draft = founding.standard_agreement(now_ms=now_ms - 1000, title="test")
+    if change is not None:
+        change(draft)
     signed = founding.agreement(draft, list(parties.values()))
     lineage = signed.digest
     desks = {name: suite.SigningKey.generate(suite.DESK_SUITE) for name in DESKS}

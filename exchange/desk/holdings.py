@@ -11,6 +11,7 @@ from exchange import checkpoint, files, tls
 from exchange.admission import Admission
 from exchange.desk.archive import Archive
 from exchange.desk.cards import Cards
+from exchange.desk.couriers import Couriers
 from exchange.desk.events import Event
 from exchange.desk.settings import DeskSettings
 from exchange.workers import Workers
@@ -48,6 +49,7 @@ class Holdings:
         self._saved_version = self.trust.version
         self.admission = Admission(self.trust)
         self.cards = Cards(self.name, self.key, keystore=self._keystore, trust=self.trust, clock=clock)
+        self.couriers = Couriers(self._keystore, clock=clock)
         self.events: deque[Event] = deque(maxlen=MAX_EVENTS)
         self.state = "closed"
 

@@ -145,9 +145,10 @@ class Reading:
         if reader is None:
             raise PolicyError("this desk is not in the audience")
         self._number(header, parsed.id)
-        items = envelope.open_envelope(
-            admitted.checked, desk=self._own.name, card=self._own.cards.of(week_of(header.create_time_ms))
-        )
+        # Before any secret is touched: no key of another group, and none where the rule allows none.
+        courier = self._own.couriers.opening(admitted.rule.courier_group, header.courier)
+        card = self._own.cards.of(week_of(header.create_time_ms))
+        items = envelope.open_envelope(admitted.checked, desk=self._own.name, card=card, courier=courier)
         if header.answers and not all(is_control(item) for item in items):
             # A node cannot see what is inside: whoever may only answer must not publish this way (PROTOCOL 6.3).
             raise PolicyError(f"{header.sender} answers an envelope with more than control items", desk=header.sender)

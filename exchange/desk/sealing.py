@@ -195,6 +195,7 @@ class Sealing:
             raise PolicyError(
                 f"not among the readers: {', '.join(sorted(set(named) - set(audience)))}", channel=channel
             )
+        courier = self._own.couriers.sealing(agreement.channels[channel].courier_group)
         key = "\n".join(audience)
         with self._own.archive.transaction():
             stream, seq, previous = self._own.archive.stream_of(channel, marking, key) or (os.urandom(16), 0, b"")
@@ -226,7 +227,7 @@ class Sealing:
                 header.audience.add(desk=reader, card=card.digest if card else b"")
                 if card:
                     public[reader] = card.public
-            sealed = envelope.seal(items, header, key=self._own.key, cards=public)
+            sealed = envelope.seal(items, header, key=self._own.key, cards=public, courier=courier)
             if replaces is not None:
                 self._own.archive.settle(replaces)
             self._own.archive.keep_sealed(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keys import courier
+from keys import courier, courier_store
 from keys.courier import CourierKey, Sheet, SheetError
 from keys.encoding import digest, pae
 from keys.errors import UsageError
@@ -203,31 +203,31 @@ def test_what_is_no_courier_key(group: str, first_use_ms: int, key: bytes) -> No
 def test_a_keystore_keeps_keys_by_group(store: Keystore, tmp_path: Path) -> None:
     later, other = courier.new("embassies-red", first_use_ms=MONDAY + DAY), courier.new("alerts", first_use_ms=MONDAY)
     for key in (later, KEY, other, KEY):
-        courier.keep(store, key)
+        courier_store.keep(store, key)
     store.put("signing", bytes(64), kind="signing")
     with Keystore.open(tmp_path / "desk.keys", b"") as again:
-        assert courier.held(again) == [other, KEY, later]
-        assert courier.held(again, "embassies-red") == [KEY, later]
-        assert courier.held(again, "nobody") == []
-        courier.forget(again, KEY)
-        assert courier.held(again, "embassies-red") == [later]
+        assert courier_store.held(again) == [other, KEY, later]
+        assert courier_store.held(again, "embassies-red") == [KEY, later]
+        assert courier_store.held(again, "nobody") == []
+        courier_store.forget(again, KEY)
+        assert courier_store.held(again, "embassies-red") == [later]
         with pytest.raises(UnknownSecretError):
-            courier.forget(again, KEY)
+            courier_store.forget(again, KEY)
 
 
 def test_a_key_has_one_group_and_one_first_use(store: Keystore) -> None:
-    courier.keep(store, KEY)
+    courier_store.keep(store, KEY)
     for group, first_use_ms in (("alerts", MONDAY), ("embassies-red", MONDAY + DAY)):
         with pytest.raises(SecretExistsError):
-            courier.keep(store, CourierKey(group, first_use_ms, KEY.key))
+            courier_store.keep(store, CourierKey(group, first_use_ms, KEY.key))
     with pytest.raises(UsageError, match="another key from 2026-11-30T01:00:00Z on"):
-        courier.keep(store, CourierKey("embassies-red", MONDAY, secrets.token_bytes(32)))
+        courier_store.keep(store, CourierKey("embassies-red", MONDAY, secrets.token_bytes(32)))
 
 
 def test_a_foreign_entry_is_named(store: Keystore) -> None:
     store.put("courier-x", b"{}", kind="courier")
     with pytest.raises(KeystoreError, match="courier-x"):
-        courier.held(store)
+        courier_store.held(store)
 
 
 # --- which key when ---

@@ -1,0 +1,203 @@
+"""Desks on a node in memory, under a clock the test turns: real keys, seals, proofs and files, no network, no waiting."""
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from exchange import checkpoint, envelope, files, merkle, tls
+from exchange.desk import Desk, DeskSettings
+from exchange.desk.holdings import Holdings
+from exchange.desk.link import Link
+from exchange.v1 import exchange_pb2 as pb
+from keys import documents
+from keys.errors import TocsinError
+from keys.keystore import Keystore
+from keys.trust import Trust
+from tests.world import MISSIONS, World
+
+
+@dataclass
+class Clock:
+    """Milliseconds UTC; stands until it is turned."""
+
+    now_ms: int
+
+    def __call__(self) -> int:
+        return self.now_ms
+
+
+@dataclass
+class Log:
+    """One log that both nodes of the world show, each under its own key. It admits nothing: that is the desks' to check."""
+
+    world: World
+    clock: Clock
+    entries: list[tuple[bytes, int, bytes]] = field(default_factory=list)
+    hide: Callable[[bytes], bool] = lambda data: False
+    """What a withholding node shows as not concerning the caller."""
+
+    def __post_init__(self) -> None:
+        self.trust = Trust(self.world.lineage)
+        for document in self.world.documents:
+            self.take(document.encode())
+
+    def take(self, data: bytes) -> None:
+        """A document from anyone."""
+        document = documents.decode(data)
+        if not self.trust.holds(document.digest):
+            self.trust.take(document, now_ms=self.clock())
+            self.entries.append((document.digest, pb.ENTRY_KIND_DOCUMENT, data))
+
+    def publish(self, data: bytes) -> int:
+        """An envelope from anyone; its position."""
+        parsed = envelope.parse(data)
+        leaves = [leaf for leaf, _, _ in self.entries]
+        if parsed.id not in leaves:
+            self.entries.append((parsed.id, pb.ENTRY_KIND_ENVELOPE, data))
+            leaves.append(parsed.id)
+        return leaves.index(parsed.id)
+
+    def note(self, node: str) -> bytes:
+        """The head, signed now."""
+        root = merkle.root_of([leaf for leaf, _, _ in self.entries])
+        key = self.world.log_keys[node]
+        return checkpoint.sign(f"tocsin/{node}/1", len(self.entries), root, key, name=node, time_ms=self.clock())
+
+    def proof(self, index: int) -> list[bytes]:
+        """Inclusion in the head."""
+        leaves = [leaf for leaf, _, _ in self.entries]
+        return merkle.inclusion(
+            index, len(leaves), lambda level, k: merkle.root_of(leaves[k << level : (k + 1) << level])
+        )
+
+    def read(self, node: str, request: pb.SubscribeRequest) -> pb.SubscribeResponse:
+        """Everything from a position on, in one answer."""
+        answer = pb.SubscribeResponse(checkpoint=self.note(node), next_position=len(self.entries))
+        for position, (leaf, kind, data) in enumerate(self.entries):
+            wanted = kind == pb.ENTRY_KIND_DOCUMENT or channel_of(data) in request.channels
+            if position >= request.position and wanted and not self.hide(data):
+                answer.entries.add(position=position, kind=kind, data=data, leaf=leaf, proof=self.proof(position))
+        return answer
+
+
+def channel_of(data: bytes) -> str:
+    """Channel an envelope is on, unverified."""
+    header = envelope.pb.Header()
+    header.ParseFromString(envelope.parse(data).outer.header)
+    return header.channel
+
+
+class _Call:
+    """A stream: what is written is answered, what was answered is read."""
+
+    def __init__(self, answer: Callable[[Any], Any] | None = None, ready: tuple[Any, ...] = ()) -> None:
+        self._answer, self._waiting = answer, asyncio.Queue[Any]()
+        for one in ready:
+            self._waiting.put_nowait(one)
+        if answer is None:
+            self._waiting.put_nowait(grpc.aio.EOF)
+
+    async def write(self, request: Any) -> None:
+        assert self._answer is not None
+        self._waiting.put_nowait(self._answer(request))
+
+    async def read(self) -> Any:
+        return await self._waiting.get()
+
+    def cancel(self) -> None:
+        return None
+
+
+class _Stub:
+    def __init__(self, log: Log, node: str) -> None:
+        self._log, self._node = log, node
+
+    async def GetDocuments(self, request: Any, timeout: float) -> pb.GetDocumentsResponse:  # noqa: N802 - the service's name
+        return pb.GetDocumentsResponse(documents=[d.encode() for d in self._log.trust.documents()])
+
+    async def PutDocuments(self, request: pb.PutDocumentsRequest, timeout: float) -> pb.PutDocumentsResponse:  # noqa: N802
+        for data in request.documents:
+            try:
+                self._log.take(data)
+            except TocsinError:
+                continue
+        return pb.PutDocumentsResponse()
+
+    def Subscribe(self, request: pb.SubscribeRequest) -> _Call:  # noqa: N802
+        return _Call(ready=(self._log.read(self._node, request),))
+
+    def Publish(self) -> _Call:  # noqa: N802
+        def answer(request: pb.PublishRequest) -> pb.PublishResponse:
+            positions = [self._log.publish(data) for data in request.envelopes]
+            response = pb.PublishResponse(checkpoint=self._log.note(self._node))
+            for position in positions:
+                response.results.add(
+                    id=self._log.entries[position][0], position=position, proof=self._log.proof(position)
+                )
+            return response
+
+        return _Call(answer)
+
+
+class MemoryLink(Link):
+    """The link of a desk to a log in memory."""
+
+    def __init__(self, holdings: Holdings, log: Log) -> None:
+        super().__init__(holdings)
+        self._stub = _Stub(log, holdings.settings.node)
+
+    async def stub(self) -> Any:
+        return self._stub
+
+
+def make_desk(root: Path, world: World, name: str) -> Path:
+    """The directory of a desk with the signing key the roster lists."""
+    directory = files.private_directory(root / name.replace("/", "-"))
+    node = MISSIONS[name.partition("/")[0]][1]
+    files.save_settings(DeskSettings(desk=name, lineage=world.lineage.hex(), node=node), directory / "desk.toml")
+    files.save_bundle(directory / files.BUNDLE, world.documents)
+    key = world.desks[name]
+    with Keystore.create(directory / "desk.keys", b"") as store:
+        store.put("signing", key.seed(), kind="signing", public=key.public)
+        store.put("archive", os.urandom(32), kind="archive")
+        store.put("tls", tls.key_pem(tls.new_key()), kind="tls")
+    return directory
+
+
+@dataclass
+class Exchange:
+    """Desks around one log."""
+
+    root: Path
+    world: World
+    log: Log
+    clock: Clock
+    directories: Mapping[str, Path]
+
+    def open(self, desk: str) -> Desk:
+        """A desk that does not run yet."""
+        return Desk.open(self.directories[desk], clock=self.clock, link=lambda holdings: MemoryLink(holdings, self.log))
+
+    def keystore(self, desk: str) -> Keystore:
+        """A desk's keystore, as `tocsin-keys` opens it."""
+        return Keystore.open(self.directories[desk] / "desk.keys", b"")
+
+    async def synchronise(self) -> None:
+        """Every desk makes its cards, gives them to the log, and learns of the others'."""
+        for _ in range(2):
+            for name in self.directories:
+                desk = self.open(name)
+                await desk.synchronise()
+                desk.close()
+
+
+def exchange(root: Path, world: World, *desks: str) -> Exchange:
+    """Some desks of a world that was founded without key cards; the others have none."""
+    clock = Clock(world.now_ms)
+    directories = {name: make_desk(root, world, name) for name in desks}
+    return Exchange(root, world, Log(world, clock), clock, directories)
