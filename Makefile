@@ -9,7 +9,7 @@ PROTOS := $(sort $(wildcard proto/*/v1/*.proto))
 # Only exchange.proto holds a service.
 SERVICES := proto/exchange/v1/exchange.proto
 
-.PHONY: help demo test lint format proto lock readme bench clean
+.PHONY: help demo test lint format proto lock readme soak bench clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -43,6 +43,13 @@ lock: $(STAMP)  ## resolve the newest versions into requirements.lock; needs pip
 
 readme: $(STAMP)  ## rewrite the help blocks of README.md from --help
 	$(BIN)/python tests/test_readme.py
+
+# SEEDS=n how many, FIRST=n the first, KIND=name a bug planted on purpose (tests/simulation/mutants.py)
+SEEDS ?= 10000
+FIRST ?= 0
+KIND ?= Simulation
+soak: $(STAMP)  ## both countries under simulated faults, SEEDS=10000; a seed that fails says how to replay it
+	$(BIN)/python -m tests.simulation $(SEEDS) --first $(FIRST) --kind $(KIND)
 
 bench: $(STAMP)  ## measure; prints, and writes bench/out/
 	$(BIN)/python -m bench

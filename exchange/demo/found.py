@@ -1,7 +1,7 @@
 """Found a two-country exchange in a directory: keys, documents, two nodes, their desks. For the demo, tests and bench."""
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -75,12 +75,13 @@ def found(
     desks: tuple[str, ...] = DESKS,
     extra_missions: Mapping[str, tuple[pb.MissionKind, str, str, str]] | None = None,
     drill: bool = True,
+    clock: Callable[[], int] = now_ms,
 ) -> Founded:
     """Found `kr` and `nl` in a directory that does not exist yet.
 
     Every key is drawn here, which a real ceremony never does: there each holder draws on its own machine.
     """
-    now = now_ms()
+    now = clock()
     files.private_directory(directory)
     missions = {**MISSIONS, **(extra_missions or {})}
     parties = {name: founding.found_party(name, now_ms=now) for name in NODES}
@@ -121,7 +122,7 @@ def found(
         trust.take(document, now_ms=now)
     for node in NODES.values():
         files.save_bundle(directory / node / files.BUNDLE, held)
-    cards = [card for name in desks for card in _first_cards(directory, name, held)]
+    cards = [card for name in desks for card in _first_cards(directory, name, held, clock)]
     for name in desks:
         files.save_bundle(directory / desk_directory(name) / files.BUNDLE, [*held, *cards])
     for node in NODES.values():
@@ -134,11 +135,11 @@ def _make_desk(directory: Path, name: str, lineage: bytes) -> SigningKey:
     return desk.init(directory / desk_directory(name), settings, fast_kdf=True)
 
 
-def _first_cards(directory: Path, name: str, held: list[Document]) -> list[Document]:
+def _first_cards(directory: Path, name: str, held: list[Document], clock: Callable[[], int]) -> list[Document]:
     """A desk makes its own key cards, in its own directory."""
     path = directory / desk_directory(name)
     files.save_bundle(path / files.BUNDLE, held)
-    opened = desk.Desk(path)
+    opened = desk.Desk(path, clock=clock)
     cards = opened.make_cards()
     opened.close()
     return cards

@@ -109,6 +109,8 @@ class Sending:
         self, call: "grpc.aio.StreamStreamCall[pb.PublishRequest, pb.PublishResponse]", writing: asyncio.Task[None]
     ) -> pb.PublishResponse | None:
         reading = asyncio.ensure_future(call.read())
+        # When we are cancelled here its failure is of no interest, and not to be reported as forgotten.
+        reading.add_done_callback(lambda done: done.cancelled() or done.exception())
         await asyncio.wait({reading, writing}, return_when=asyncio.FIRST_COMPLETED)
         if writing.done() and not reading.done():
             reading.cancel()
