@@ -8,6 +8,7 @@ import hmac
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Final
 
 from google.protobuf.message import DecodeError
@@ -27,6 +28,9 @@ MAX_HEADER_BYTES: Final = 64 * 1024
 MIN_PADDED: Final = 4096
 TAG_BYTES: Final = 16
 CONTEXT: Final = "tocsin/1/envelope"
+SALT_BYTES: Final = 16
+# What the leaves of all items start with; a leaf is made for every report at both ends.
+_LEAF_HEAD: Final = b"\x00" + pae("tocsin/1/item", bytes(SALT_BYTES), b"")[: -SALT_BYTES - 8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +46,12 @@ class Parsed:
 class Sealed(Parsed):
     """An envelope we made. `salt_seed` (32 bytes) gives the salts that evidence needs; it opens nothing.
 
-    Kept as secret as the items: with it, an item can be guessed from its leaf.
+    Kept as secret as the items: with it, an item can be guessed from its leaf. `prk` (32 bytes) opens the envelope again
+    (`reopen`), so that who may have to seal the items anew need not keep them a second time.
     """
 
     salt_seed: bytes = field(repr=False)
+    prk: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +182,7 @@ def seal(
     data = canonical_bytes(outer)
     if len(data) > MAX_ENVELOPE_BYTES:
         raise EnvelopeError(f"envelope of {len(data)} bytes; at most {MAX_ENVELOPE_BYTES}: put fewer items in it")
-    return Sealed(data, outer, identity, seed)
+    return Sealed(data, outer, identity, seed, prk)
 
 
 def items_root(prk: bytes, header_digest: bytes, items: Sequence[bytes]) -> bytes:
@@ -191,8 +197,8 @@ def item_leaves(seed: bytes, items: Sequence[bytes]) -> list[bytes]:
 
 
 def item_leaf(salt: bytes, item: bytes) -> bytes:
-    """Leaf of one item."""
-    return leaf_digest(pae("tocsin/1/item", salt, item))
+    """Leaf of one item under its salt of SALT_BYTES: H(0x00 | PAE("tocsin/1/item", salt, item))."""
+    return sha256(b"".join((_LEAF_HEAD, salt, len(item).to_bytes(8, "little"), item))).digest()
 
 
 def salt_seed(prk: bytes, header_digest: bytes) -> bytes:
@@ -207,8 +213,8 @@ def salts(prk: bytes, header_digest: bytes, count: int) -> list[bytes]:
 
 def salts_of(seed: bytes, count: int) -> list[bytes]:
     """One 16-byte salt per item; without its salt an item cannot be guessed from its leaf."""
-    stream = suite.shake256(seed, 16 * count)
-    return [stream[16 * i : 16 * i + 16] for i in range(count)]
+    stream = suite.shake256(seed, SALT_BYTES * count)
+    return [stream[at : at + SALT_BYTES] for at in range(0, len(stream), SALT_BYTES)]
 
 
 def content_keys(prk: bytes, header_digest: bytes, root: bytes) -> tuple[bytes, bytes]:
@@ -324,7 +330,19 @@ def open_whole(checked: Checked, *, desk: str, card: suite.CardKey, courier: byt
         raise CourierError("the courier key this envelope names is not the one loaded")
     header_digest = digest(outer.header)
     secret = card.unwrap(outer.wraps.wrap[index], info=wrap_info(header_digest, desk, sealed_to[index].card))
-    prk = suite.hkdf_extract(courier or bytes(32), secret)
+    return _contents(outer, header_digest, suite.hkdf_extract(courier or bytes(32), secret))
+
+
+def reopen(own: Parsed, prk: bytes) -> Opened:
+    """What an envelope of our own holds, by the `prk` that `seal` gave.
+
+    Raises:
+        OpenError: It is not that envelope's.
+    """
+    return _contents(own.outer, digest(own.outer.header), prk)
+
+
+def _contents(outer: pb.Envelope, header_digest: bytes, prk: bytes) -> Opened:
     content_key, commitment = content_keys(prk, header_digest, outer.items_root)
     if not hmac.compare_digest(commitment, outer.commitment):
         raise OpenError("the envelope does not open")

@@ -3,13 +3,13 @@
 Source: RFC 6962 section 2.1, RFC 9162 section 2.1.3-2.1.4; docs/PROTOCOL.md section 8.1.
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
+from hashlib import sha256
 from typing import Final
 
 from exchange.errors import ProofError
 
-EMPTY_ROOT: Final = hashlib.sha256(b"").digest()
+EMPTY_ROOT: Final = sha256(b"").digest()
 MAX_PROOF: Final = 64
 NodeAt = Callable[[int, int], bytes]
 """(level, index) -> hash of the complete subtree over leaves [index * 2**level, (index + 1) * 2**level)."""
@@ -17,7 +17,7 @@ NodeAt = Callable[[int, int], bytes]
 
 def parent(left: bytes, right: bytes) -> bytes:
     """Hash of an inner node."""
-    return hashlib.sha256(b"\x01" + left + right).digest()
+    return sha256(b"\x01" + left + right).digest()
 
 
 def root_of(leaves: Sequence[bytes]) -> bytes:
@@ -28,7 +28,8 @@ def root_of(leaves: Sequence[bytes]) -> bytes:
     while len(row) > 1:
         odd = [row[-1]] if len(row) % 2 else []
         # Pairing row by row and carrying an odd last node up gives the same tree as RFC 6962's split at a power of two.
-        row = [parent(row[i], row[i + 1]) for i in range(0, len(row) - 1, 2)] + odd
+        pairs = zip(row[::2], row[1::2], strict=False)
+        row = [sha256(b"\x01" + left + right).digest() for left, right in pairs] + odd
     return row[0]
 
 
@@ -186,5 +187,5 @@ def verify_consistency(old: int, new: int, old_root: bytes, new_root: bytes, pro
 
 
 def _check_hashes(hashes: Sequence[bytes]) -> None:
-    if any(len(value) != hashlib.sha256().digest_size for value in hashes):
+    if any(len(value) != sha256().digest_size for value in hashes):
         raise ProofError("a hash of a proof is not 32 bytes")
