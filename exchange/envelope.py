@@ -374,7 +374,11 @@ def prune(data: bytes) -> bytes:
 
     Source: docs/PROTOCOL.md section 8.4.
     """
-    outer = parse(data).outer
+    return outside(parse(data).outer)
+
+
+def outside(outer: pb.Envelope) -> bytes:
+    """An envelope that was parsed or sealed, pruned."""
     return canonical_bytes(
         pb.Pruned(
             suite=outer.suite,

@@ -8,27 +8,29 @@ import contextlib
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from exchange.errors import StoreError
 from keys import suite
 from keys.encoding import pae
+from keys.errors import UsageError
 
 MAX_TRIES: Final = 4
 """An envelope refused this often stays in the outbox, is not sent again, and is shown as stuck."""
 ASKED_AT_ONCE: Final = 500
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS outbox (number INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL UNIQUE, channel TEXT NOT NULL,
-    marking INTEGER NOT NULL, envelope BLOB NOT NULL, items BLOB NOT NULL, named TEXT NOT NULL, answers BLOB NOT NULL,
+    marking INTEGER NOT NULL, envelope BLOB NOT NULL, named TEXT NOT NULL, answers BLOB NOT NULL,
     tries INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE IF NOT EXISTS sent (id BLOB PRIMARY KEY, header BLOB NOT NULL, position INTEGER, proof BLOB, checkpoint BLOB) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS content (id BLOB PRIMARY KEY, outer BLOB NOT NULL, locked BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS sending (channel TEXT NOT NULL, marking INTEGER NOT NULL, audience TEXT NOT NULL, stream BLOB NOT NULL,
     seq INTEGER NOT NULL, id BLOB NOT NULL, PRIMARY KEY (channel, marking, audience)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS reading (stream BLOB PRIMARY KEY, seq INTEGER NOT NULL, id BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS received (id BLOB PRIMARY KEY, position INTEGER NOT NULL, channel TEXT NOT NULL, sender TEXT NOT NULL,
-    marking INTEGER NOT NULL, seq INTEGER NOT NULL, create_time_ms INTEGER NOT NULL, header BLOB NOT NULL, items BLOB NOT NULL,
+    marking INTEGER NOT NULL, seq INTEGER NOT NULL, create_time_ms INTEGER NOT NULL, header BLOB NOT NULL,
     proof BLOB NOT NULL, checkpoint BLOB NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS received_channel ON received (channel, position);
 CREATE TABLE IF NOT EXISTS said (report BLOB NOT NULL, sender TEXT NOT NULL, digest BLOB NOT NULL, PRIMARY KEY (report, sender, digest)) WITHOUT ROWID;
@@ -47,7 +49,6 @@ class Outgoing:
     channel: str
     marking: int
     envelope: bytes
-    locked: bytes
     named: tuple[str, ...]
     answers: bytes
     tries: int
@@ -55,7 +56,7 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """An opened envelope."""
+    """An opened envelope. `outer` is its outside as `Pruned`; with the salt seed it makes evidence of one item."""
 
     id: bytes
     position: int
@@ -68,6 +69,17 @@ class Received:
     items: tuple[bytes, ...]
     proof: tuple[bytes, ...]
     checkpoint: bytes
+    outer: bytes
+    salt_seed: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What an envelope said and its outside as `Pruned`, sent or received; see `Received`."""
+
+    outer: bytes
+    items: tuple[bytes, ...] = field(repr=False)
+    salt_seed: bytes = field(repr=False)
 
 
 class Archive:
@@ -120,22 +132,16 @@ class Archive:
 
     def keep_sealed(
         self, *, envelope: bytes, identity: bytes, header: bytes, channel: str, marking: int, items: Sequence[bytes],
-        named: Sequence[str], answers: bytes, audience: str, stream: bytes, seq: int, tries: int,
+        named: Sequence[str], answers: bytes, audience: str, stream: bytes, seq: int, tries: int, outer: bytes,
+        salt_seed: bytes,
     ) -> None:  # fmt: skip
         """Put an envelope into the outbox and move its stream; inside a transaction."""
         self._db.execute(
-            "INSERT INTO outbox (id, channel, marking, envelope, items, named, answers, tries) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                identity,
-                channel,
-                marking,
-                envelope,
-                self._lock_up(b"outbox" + identity, items),
-                "\n".join(named),
-                answers,
-                tries,
-            ),
+            "INSERT INTO outbox (id, channel, marking, envelope, named, answers, tries) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (identity, channel, marking, envelope, "\n".join(named), answers, tries),
         )
+        # Stays when the envelope leaves the outbox: what was said can be shown and proved later.
+        self._keep_content(identity, outer, salt_seed, items)
         self._db.execute("INSERT INTO sent (id, header) VALUES (?, ?)", (identity, header))
         self._db.execute(
             "INSERT INTO sending VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET stream = excluded.stream, seq = excluded.seq, id = excluded.id",
@@ -146,17 +152,16 @@ class Archive:
         """Envelopes without a receipt, oldest first."""
         with _failing(), self._lock:
             rows = self._db.execute(
-                "SELECT number, id, channel, marking, envelope, items, named, answers, tries FROM outbox WHERE number > ? AND tries < ? ORDER BY number LIMIT ?",
+                "SELECT number, id, channel, marking, envelope, named, answers, tries FROM outbox WHERE number > ? AND tries < ? ORDER BY number LIMIT ?",
                 (after, MAX_TRIES, limit),
             ).fetchall()
         return [
-            Outgoing(n, i, c, m, e, locked, tuple(filter(None, named.split("\n"))), a, t)
-            for n, i, c, m, e, locked, named, a, t in rows
+            Outgoing(n, i, c, m, e, tuple(filter(None, named.split("\n"))), a, t) for n, i, c, m, e, named, a, t in rows
         ]
 
     def items_of(self, outgoing: Outgoing) -> tuple[bytes, ...]:
         """The items in an envelope that waits."""
-        return self._unlock(b"outbox" + outgoing.id, outgoing.locked)
+        return self.content(outgoing.id).items
 
     def waiting(self) -> int:
         """How many envelopes have no receipt yet."""
@@ -183,9 +188,11 @@ class Archive:
     def settle(
         self, identity: bytes, *, position: int | None = None, proof: Sequence[bytes] = (), checkpoint: bytes = b""
     ) -> None:
-        """An envelope has its receipt, or was refused for good: it leaves the outbox; inside a transaction."""
+        """An envelope has its receipt, or was sealed again: it leaves the outbox; inside a transaction."""
         self._db.execute("DELETE FROM outbox WHERE id = ?", (identity,))
-        if position is not None:
+        if position is None:
+            self._db.execute("DELETE FROM content WHERE id = ?", (identity,))
+        else:
             self._db.execute(
                 "UPDATE sent SET position = ?, proof = ?, checkpoint = ? WHERE id = ?",
                 (position, b"".join(proof), checkpoint, identity),
@@ -223,13 +230,13 @@ class Archive:
     def keep_received(self, envelope: Received) -> None:
         """Archive an opened envelope; inside a transaction."""
         self._db.execute(
-            "INSERT INTO received VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO received VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 envelope.id, envelope.position, envelope.channel, envelope.sender, envelope.marking, envelope.seq,
-                envelope.create_time_ms, envelope.header, self._lock_up(b"archive" + envelope.id, envelope.items),
-                b"".join(envelope.proof), envelope.checkpoint,
+                envelope.create_time_ms, envelope.header, b"".join(envelope.proof), envelope.checkpoint,
             ),
         )  # fmt: skip
+        self._keep_content(envelope.id, envelope.outer, envelope.salt_seed, envelope.items)
 
     def received(self, channel: str | None = None) -> Iterator[Received]:
         """Opened envelopes in log order."""
@@ -243,15 +250,16 @@ class Archive:
     def _received(self, identity: bytes) -> Received:
         with _failing(), self._lock:
             row = self._db.execute(
-                "SELECT position, channel, sender, marking, seq, create_time_ms, header, items, proof, checkpoint"
+                "SELECT position, channel, sender, marking, seq, create_time_ms, header, proof, checkpoint"
                 " FROM received WHERE id = ?",
                 (identity,),
             ).fetchone()
-        position, channel, sender, marking, seq, created, header, items, proof, checkpoint = row
+        position, channel, sender, marking, seq, created, header, proof, checkpoint = row
         hashes = tuple(proof[k : k + 32] for k in range(0, len(proof), 32))
-        opened = self._unlock(b"archive" + identity, items)
+        held = self.content(identity)
         return Received(
-            identity, position, channel, sender, marking, seq, created, header, opened, hashes, checkpoint
+            identity, position, channel, sender, marking, seq, created, header, held.items, hashes, checkpoint,
+            held.outer, held.salt_seed,
         )  # fmt: skip
 
     def set_unread(self, identity: bytes, channel: str, items: Sequence[int]) -> None:
@@ -347,6 +355,33 @@ class Archive:
         """Release the file."""
         with _failing(), self._lock:
             self._db.close()
+
+    def content(self, identity: bytes) -> Content:
+        """What an envelope said.
+
+        Raises:
+            UsageError: None of that id was sealed or opened here.
+        """
+        with _failing(), self._lock:
+            row = self._db.execute("SELECT outer, locked FROM content WHERE id = ?", (identity,)).fetchone()
+        if row is None:
+            raise UsageError(f"no envelope {identity.hex()} in this archive", hint="see `tocsin inbox`")
+        seed, *items = self._unlock(b"content" + identity, row[1])
+        return Content(row[0], tuple(items), seed)
+
+    def sent(self) -> list[bytes]:
+        """Ids of the envelopes that were sent and taken."""
+        with _failing(), self._lock:
+            rows = self._db.execute("SELECT id FROM sent WHERE position IS NOT NULL").fetchall()
+        return [identity for (identity,) in rows]
+
+    def find_received(self, identity: bytes) -> Received | None:
+        """One opened envelope."""
+        return self._received(identity) if self.knows(identity) else None
+
+    def _keep_content(self, identity: bytes, outer: bytes, salt_seed: bytes, items: Sequence[bytes]) -> None:
+        locked = self._lock_up(b"content" + identity, [salt_seed, *items])
+        self._db.execute("INSERT INTO content (id, outer, locked) VALUES (?, ?, ?)", (identity, outer, locked))
 
     def _lock_up(self, name: bytes, items: Sequence[bytes]) -> bytes:
         return suite.aead_seal(self._key_of(name), pae(*items), name)

@@ -148,13 +148,14 @@ class Reading:
         # Before any secret is touched: no key of another group, and none where the rule allows none.
         courier = self._own.couriers.opening(admitted.rule.courier_group, header.courier)
         card = self._own.cards.of(week_of(header.create_time_ms))
-        items = envelope.open_envelope(admitted.checked, desk=self._own.name, card=card, courier=courier)
-        if header.answers and not all(is_control(item) for item in items):
+        opened = envelope.open_whole(admitted.checked, desk=self._own.name, card=card, courier=courier)
+        if header.answers and not all(is_control(item) for item in opened.items):
             # A node cannot see what is inside: whoever may only answer must not publish this way (PROTOCOL 6.3).
             raise PolicyError(f"{header.sender} answers an envelope with more than control items", desk=header.sender)
         received = Received(
             parsed.id, entry.position, header.channel, header.sender, header.marking, header.seq,
-            header.create_time_ms, parsed.outer.header, items, tuple(entry.proof), note,
+            header.create_time_ms, parsed.outer.header, opened.items, tuple(entry.proof), note,
+            envelope.outside(parsed.outer), opened.salt_seed,
         )  # fmt: skip
         self._own.archive.keep_received(received)
         return self._deliveries(received, admitted.warnings)

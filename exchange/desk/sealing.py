@@ -243,5 +243,7 @@ class Sealing:
                 stream=stream,
                 seq=seq + 1,
                 tries=tries,
+                outer=envelope.outside(sealed.outer),
+                salt_seed=sealed.salt_seed,
             )
         return sealed.id
