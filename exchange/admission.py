@@ -169,10 +169,7 @@ class Admission:
         body, facts = agreement.body, _agreement_facts(agreement)
         if header.agreement_version != body.version:
             raise PinnedError("the pinned agreement has another version than its digest says", **facts)
-        if header.suite not in body.suites:
-            raise UnknownSuiteError(
-                f"agreement {body.version} does not allow suite {header.suite}", suite=header.suite, **facts
-            )
+        _require_suite(header.suite, agreement)
         if header.create_time_ms < body.effective_time_ms - body.skew_ms:
             raise PinnedError(f"agreement {body.version} is not yet in force", **facts)
         if header.create_time_ms >= self.trust.agreement_ends_ms(agreement):
@@ -265,12 +262,7 @@ class Admission:
             )
         if header.marking not in policy.MARKING_NAMES:
             raise PolicyError("the marking is none of TLP 2.0", **facts)
-        if bool(rule.courier_group) != bool(header.courier):
-            raise CourierError(
-                f"channel {header.channel} {'requires' if rule.courier_group else 'uses no'} courier key",
-                channel=header.channel,
-                **facts,
-            )
+        _require_courier(header, rule, facts)
         names = tuple(reader.desk for reader in header.audience)
         if header.answers:
             self._check_answer(header, names, answered, facts)
@@ -341,6 +333,23 @@ class Admission:
 
 
 # Every refusal names the document that it follows from, and its version (docs/PROTOCOL.md section 12).
+
+
+def _require_suite(suite_id: int, agreement: AgreementView) -> None:
+    """A suite that the agreement does not list, or no longer, is of no use (docs/PROTOCOL.md section 3.1)."""
+    if suite_id not in agreement.body.suites:
+        raise UnknownSuiteError(
+            f"agreement {agreement.body.version} does not allow suite {suite_id}",
+            suite=suite_id,
+            **_agreement_facts(agreement),
+        )
+
+
+def _require_courier(header: pb.Header, rule: docs.ChannelRule, facts: Mapping[str, str]) -> None:
+    """A courier key exactly where the rule names a group (docs/PROTOCOL.md section 5.6)."""
+    if bool(rule.courier_group) != bool(header.courier):
+        needs = "requires a" if rule.courier_group else "uses no"
+        raise CourierError(f"channel {header.channel} {needs} courier key", channel=header.channel, **facts)
 
 
 def _agreement_facts(view: AgreementView) -> dict[str, str]:

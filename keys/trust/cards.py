@@ -69,7 +69,7 @@ def take_renunciation(held: Held, document: Document, now_ms: int) -> tuple[str,
     body = documents.body(document, pb.Renunciation)
     held.require_lineage(body.lineage, "renunciation")
     if body.key in held.renounced:
-        return ()
+        raise EquivocationError(f"the key of {body.desk} is renounced already; the first word stays", desk=body.desk)
     held.renounced[body.key] = document
     held.hold(document)
     return (f"{body.desk}: renounced its key; do not trust it any more",)
