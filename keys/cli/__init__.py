@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from keys.cli import agreement, fingerprint, keyring, party, record
+from keys.cli import agreement, courier, fingerprint, keyring, party, record, token
 from keys.cli.terminal import err, printable
 from keys.errors import TocsinError, UsageError
 
@@ -41,6 +41,8 @@ app.add_typer(keyring.group, name="key")
 app.add_typer(party.group, name="party")
 app.command("fingerprint")(fingerprint.fingerprint)
 app.add_typer(agreement.group, name="agreement")
+app.add_typer(courier.group, name="courier")
+app.add_typer(token.group, name="token")
 
 
 @contextmanager

@@ -16,17 +16,11 @@ from keys.errors import BadKeyError, SignatureError, TocsinError, UsageError
 from keys.keystore import Keystore, KeystoreError, SecretExistsError, UnknownSecretError
 from keys.pkcs11 import Token, TokenError, TokenLockedError, TokenMissingError, TokenPinError
 from keys.v1 import documents_pb2 as pb
-from tests.keys import tokens
 from tests.keys.tokens import MODULE, PIN, needs_token
 
 SUITES = (suite.DESK_SUITE, suite.ROOT_SUITE)
 CTX = "tocsin/1/envelope"
 MESSAGE = b"gallium: strained"
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> None:
-    tokens.make(tmp_path_factory.mktemp("softhsm"), "ministry", "spare")
 
 
 @pytest.fixture
