@@ -80,6 +80,8 @@ def climb(index: int, size: int, leaf: bytes, proof: Sequence[bytes]) -> bytes:
 
 def extends(old: int, new: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]) -> bool:
     """Whether one head extends another (RFC 9162 section 2.1.4.2)."""
+    if old == new:
+        return not proof and old_root == new_root
     if not 0 < old < new or len(proof) > MAX_HASHES or any(len(h) != 32 for h in proof):
         return False
     path = [old_root, *proof] if not old & (old - 1) else list(proof)
@@ -128,7 +130,7 @@ def read_note(data: bytes, papers: Papers) -> Note:
         raise EvidenceError("a log head is malformed") from None
     text = f"{origin}\n{note.size}\n{base64.b64encode(note.root).decode()}\ntime {note.time_ms}\n".encode()
     need(text == f"{head}\n".encode() and note.size > 0, "a log head is not in its one form")
-    need(len(signatures) <= 8 and origin.startswith(f"tocsin/{note.node}/"), "a log head has 1 to 8 signatures")
+    need(len(signatures) <= 16 and origin.startswith(f"tocsin/{note.node}/"), "a log head has 1 to 16 signatures")
 
     def holds(name: str, signature: bytes, ctx: str) -> bool:
         return any(signed_by(key, text, signature, ctx) for key in papers.log_keys(name))

@@ -300,6 +300,7 @@ class App:
             "taken": self.node.taken,
             "duplicates": self.node.counters.duplicates,
             "refused": self.node.counters.refused,
+            "forks": self.node.forks,
             "peers": {
                 peer: {"position": follower.position, "state": follower.state}
                 for peer, (follower, _) in self._followers.items()

@@ -11,19 +11,21 @@ from dataclasses import dataclass, field
 from typing import Final, TypeVar, TypeVarTuple
 
 import structlog
-from google.protobuf.message import DecodeError
 
 from exchange import checkpoint, envelope
 from exchange.admission import Admission, check_stream
 from exchange.errors import IdentityError, LimitError, ProofError, StaleError, StoreError, StreamError
+from exchange.node.entries import document_entry, envelope_entry, header_of, hinted
+from exchange.node.forks import Forks, ShownFork
 from exchange.node.reading import Batch, Readers
+from exchange.node.witness import Witnesses
 from exchange.node.writer import Receipt, Waiting, Writer
-from exchange.store.contract import NewEntry, RefusalRecord, Row, Store
+from exchange.store.contract import ForkRecord, NewEntry, RefusalRecord, Store
 from exchange.v1 import envelope_pb2 as env
 from exchange.v1 import exchange_pb2 as pb
 from exchange.workers import Workers
 from keys import documents
-from keys.encoding import digest, parse_canonical
+from keys.encoding import digest
 from keys.errors import PeerError, TocsinError
 from keys.suite import SigningKey
 from keys.trust import MissingDocumentError, Trust, party_of
@@ -93,9 +95,11 @@ class Node:
         self.trust = trust
         self.admission = Admission(trust)
         self.counters = Counters()
+        self.witnesses = Witnesses(name, self.origin, store=store, trust=trust, log_key=log_key, workers=workers)
         self._log_key = log_key
         self._clock = clock
         self._workers = workers
+        self._forks = Forks(store, workers, pending=lambda: self._writer.pending.values())
         self._heads: OrderedDict[bytes, tuple[int, bytes]] = OrderedDict()
         self.readers = Readers(store, workers, head=lambda: self._writer.note)
         self._writer = Writer(
@@ -130,6 +134,7 @@ class Node:
             if position_after <= position:
                 break
             position = position_after
+        self.witnesses.load()
 
     async def stop(self) -> None:
         """Finish what waits, then close the store."""
@@ -192,10 +197,10 @@ class Node:
         self.readers.offer(entry)
         return self._keep(entry, head).receipt
 
-    def _keep(self, entry: NewEntry, head: tuple[int, bytes] | None) -> Waiting:
+    def _keep(self, entry: NewEntry, head: tuple[int, bytes] | None, *, forks: Sequence[ForkRecord] = ()) -> Waiting:
         # No waiting between the check of a stream and this.
         self._remember(entry, head)
-        return self._writer.enqueue(entry)
+        return self._writer.enqueue(entry, forks=forks)
 
     async def preview(self, data: bytes, *, origin: str, now_ms: int) -> Preview:
         """Check an envelope that a peer sent early, and pass it on; nothing is kept before the peer's log proves it."""
@@ -240,7 +245,8 @@ class Node:
             self.counters.duplicates += 1
             return self._writer.pending.get(identity)
         head = await self._head(entry.stream)
-        return self._writer.pending.get(identity) or self._keep(entry, head)
+        fork = await self._forks.found(entry, head, now_ms=now_ms)
+        return self._writer.pending.get(identity) or self._keep(entry, head, forks=[fork] if fork else [])
 
     async def _followed(self, parsed: envelope.Parsed, origin: str, now_ms: int) -> NewEntry | None:
         """An envelope of a followed log as an entry, admitted; None when it is queued or kept."""
@@ -272,7 +278,7 @@ class Node:
         if position is None:
             return {}
         row = await self._read(self.store.get, position)
-        return {answers: parse_canonical(env.Header, header_bytes(row))} if row else {}
+        return {answers: header_of(row.data, pruned=row.pruned)} if row and row.kind == pb.ENTRY_KIND_ENVELOPE else {}
 
     async def _head(self, stream: bytes) -> tuple[int, bytes] | None:
         if stream in self._heads:
@@ -376,6 +382,17 @@ class Node:
         return self._writer.taken
 
     @property
+    def forks(self) -> int:
+        """Forks of streams found since the start."""
+        return self._forks.count
+
+    async def shown_forks(self, caller: str, start: int) -> tuple[list[ShownFork], int, bytes]:
+        """Forks of which a caller may read both envelopes, from a number on; the number to go on from, and a checkpoint."""
+        note, size = self._writer.note, self._writer.size
+        shown, after = await self._read(self._forks.shown, self.readable_by(caller), start, size)
+        return shown, after, note
+
+    @property
     def checkpoint(self) -> bytes:
         """The newest signed head of this log."""
         return self._writer.note
@@ -383,7 +400,7 @@ class Node:
     async def stored_checkpoint(self, origin: str) -> bytes:
         """The newest checkpoint of a log: our own, or the last we saw of another; empty when unknown."""
         if origin in ("", self.origin):
-            return self._writer.note
+            return self.witnesses.under(self._writer.note)
         return await self._read(self.store.note, origin) or b""
 
     async def proof(self, leaf: bytes, size: int, from_size: int) -> pb.GetProofResponse:
@@ -413,23 +430,6 @@ class Node:
         proofs = await self._read(lambda: [tuple(self.store.inclusion(position, size)) for position in positions])
         return proofs, note
 
-    async def add_cosignature(self, note: bytes, *, by: str) -> None:
-        """Keep another node's signature under one of our checkpoints.
-
-        Raises:
-            IdentityError: The caller is no node of another party.
-            ProofError: Not one of our checkpoints, or not signed by the caller.
-        """
-        cosigner = self.trust.node(by)
-        if cosigner is None or party_of(by) == party_of(self.name):
-            raise IdentityError("only a node of another party cosigns", caller=by)
-        seen = checkpoint.verify(note, self._log_key.suite, self._log_key.public, name=self.name)
-        checkpoint.verify_cosignature(note, cosigner.log_key.suite, cosigner.log_key.key, name=by)
-        size = await self._read(self.store.size)
-        if seen.origin != self.origin or seen.size > size or await self._read(self.store.root, seen.size) != seen.root:
-            raise ProofError("the cosigned checkpoint is none of this log")
-        await self._read(self.store.set_note, f"{self.origin}+{by}", note)
-
     def cosign(self, note: bytes) -> bytes:
         """Our signature under another log's checkpoint, which the follower verified and persisted."""
         return checkpoint.cosign(note, self._log_key, name=self.name)
@@ -457,10 +457,10 @@ class Node:
                 log.warning("parked entry refused", origin=parked.origin, reason=error.reason)
             await self._read(self.store.unpark, parked.id)
 
-    async def record_refusal(self, entry: pb.Entry, origin: str, error: TocsinError) -> None:
+    def record_refusal(self, entry: pb.Entry, origin: str, error: TocsinError) -> Waiting:
         """Keep the fact that a followed entry was refused: position, id and rule."""
         record = RefusalRecord(origin, entry.position, entry.leaf, error.reason, self._clock())
-        await self._read(self.store.record_refusal, record)
+        return self._writer.enqueue(None, refusals=[record])
 
     async def prune(self, channel: str, before_ms: int, strip: Callable[[bytes], bytes]) -> int:
         """Apply the retention rule of a channel; leaves stay."""
@@ -508,42 +508,3 @@ class Node:
 def origin_of(node: str) -> str:
     """The name of a node's log."""
     return f"tocsin/{node}/1"
-
-
-def hinted(parsed: envelope.Parsed) -> env.Header:
-    """The header as it claims to be, unverified: good to choose a row, for nothing else."""
-    header = env.Header()
-    try:
-        header.ParseFromString(parsed.outer.header)
-    except DecodeError:
-        return env.Header()
-    return header
-
-
-def header_bytes(row: Row) -> bytes:
-    """The header of a stored envelope, whole or pruned."""
-    kind = env.Pruned if row.pruned else env.Envelope
-    message = kind()
-    message.ParseFromString(row.data)
-    return message.header
-
-
-def envelope_entry(parsed: envelope.Parsed, header: env.Header, *, origin: str = "") -> NewEntry:
-    """An admitted envelope as an entry; `origin` is the followed log it came from."""
-    return NewEntry(
-        kind=pb.ENTRY_KIND_ENVELOPE,
-        id=parsed.id,
-        data=parsed.data,
-        stream=header.stream,
-        seq=header.seq,
-        channel=header.channel,
-        audience=tuple(reader.desk for reader in header.audience),
-        sender=header.sender,
-        create_time_ms=header.create_time_ms,
-        origin=origin,
-    )
-
-
-def document_entry(document: documents.Document, *, origin: str = "") -> NewEntry:
-    """A document as an entry."""
-    return NewEntry(kind=pb.ENTRY_KIND_DOCUMENT, id=document.digest, data=document.encode(), origin=origin)

@@ -174,7 +174,7 @@ class Follower:
                 await self._node.park(entry, origin, error)
             except PeerError as error:
                 # Only what the peer got wrong; a failure of our own disk must not move the cursor.
-                await self._node.record_refusal(entry, origin, error)
+                taken.append(self._node.record_refusal(entry, origin, error))
                 log.warning(
                     "entry refused", peer=self.peer, position=entry.position, reason=error.reason, text=str(error)
                 )

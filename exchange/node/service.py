@@ -1,7 +1,7 @@
 """The service: who asks, message to values, the node decides, values to message."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
 import structlog
@@ -11,6 +11,7 @@ from exchange.errors import IdentityError, LimitError
 from exchange.node.core import Node
 from exchange.node.reading import Batch
 from exchange.node.writer import Receipt
+from exchange.store.contract import Row
 from exchange.v1 import exchange_pb2 as pb
 from exchange.v1 import exchange_pb2_grpc as rpc
 from keys import suite
@@ -167,10 +168,8 @@ class ExchangeService(rpc.ExchangeServicer):
     ) -> pb.GetDocumentsResponse:
         """Documents, in an order in which they can be taken."""
         await self._caller(context)
-        if request.page_token and not request.page_token.isdecimal():
-            await wire.abort(context, LimitError("the page token is not one of ours"))
+        start = await self._page(request.page_token, context)
         held = [d for d in self._node.trust.documents() if request.type in ("", d.type)]
-        start = int(request.page_token[:18] or "0")
         response = pb.GetDocumentsResponse()
         size = 0
         for document in held[start : start + min(request.page_size or DOCUMENTS_PER_PAGE, DOCUMENTS_PER_PAGE)]:
@@ -200,7 +199,10 @@ class ExchangeService(rpc.ExchangeServicer):
     ) -> pb.GetCheckpointResponse:
         """The newest checkpoint of a log."""
         await self._caller(context)
-        return pb.GetCheckpointResponse(checkpoint=await self._node.stored_checkpoint(request.origin[:256]))
+        response = pb.GetCheckpointResponse(checkpoint=await self._node.stored_checkpoint(request.origin[:256]))
+        if request.origin in ("", self._node.origin):
+            response.cosigned = self._node.witnesses.newest()
+        return response
 
     async def GetProof(  # noqa: N802
         self, request: pb.GetProofRequest, context: wire.Context
@@ -212,30 +214,58 @@ class ExchangeService(rpc.ExchangeServicer):
         except TocsinError as error:
             await wire.abort(context, error)
 
+    async def GetForks(  # noqa: N802
+        self, request: pb.GetForksRequest, context: wire.Context
+    ) -> pb.GetForksResponse:
+        """Pairs of envelopes that cannot both stand."""
+        caller = await self._caller(context)
+        start = await self._page(request.page_token, context)
+        forks, after, note = await self._node.shown_forks(caller, start)
+        response = pb.GetForksResponse(checkpoint=note, next_page_token=str(after) if after else "")
+        for fork in forks:
+            record = fork.record
+            response.forks.add(
+                sender=record.sender,
+                stream=record.stream,
+                seq=record.seq,
+                time_ms=record.time_ms,
+                first=_entry(*fork.first),
+                second=_entry(*fork.second),
+            )
+        return response
+
+    async def _page(self, token: str, context: wire.Context) -> int:
+        if token and not token.isdecimal():
+            await wire.abort(context, LimitError("the page token is not one of ours"))
+        return int(token[:18] or "0")
+
     async def AddCosignature(  # noqa: N802
         self, request: pb.AddCosignatureRequest, context: wire.Context
     ) -> pb.AddCosignatureResponse:
         """Another node's signature under one of our checkpoints."""
         caller = await self._caller(context)
         try:
-            await self._node.add_cosignature(request.checkpoint, by=caller)
+            await self._node.witnesses.add(request.checkpoint, by=caller)
         except TocsinError as error:
             await wire.abort(context, error)
         return pb.AddCosignatureResponse()
 
 
 def _subscribe_response(batch: Batch) -> pb.SubscribeResponse:
-    response = pb.SubscribeResponse(
+    return pb.SubscribeResponse(
+        entries=[_entry(row, proof) for row, proof in batch.rows],
         checkpoint=batch.checkpoint,
         consistency=batch.consistency,
         next_position=batch.next_position,
         early=batch.early,
     )
-    for row, proof in batch.rows:
-        response.entries.add(
-            position=row.position, kind=row.kind, data=row.data, leaf=row.id, proof=proof, pruned=row.pruned
-        )
-    return response
+
+
+def _entry(row: Row, proof: Sequence[bytes]) -> pb.Entry:
+    entry = pb.Entry(position=row.position, data=row.data, leaf=row.id, proof=proof, pruned=row.pruned)
+    # An open enum: a kind of a later version is stored and sent as it is.
+    entry.kind = row.kind  # type: ignore[assignment]
+    return entry
 
 
 def _identity(data: bytes) -> bytes:

@@ -13,7 +13,7 @@ from typing import Final
 import structlog
 
 from exchange.errors import StoreError
-from exchange.store.contract import NewEntry, Store
+from exchange.store.contract import ForkRecord, NewEntry, RefusalRecord, Store
 from exchange.workers import Workers
 
 log = structlog.get_logger("tocsin.node")
@@ -43,6 +43,8 @@ class Waiting:
     receipt: asyncio.Future[Receipt]
     cursors: dict[str, int] = field(default_factory=dict)
     notes: dict[str, bytes] = field(default_factory=dict)
+    refusals: Sequence[RefusalRecord] = ()
+    forks: Sequence[ForkRecord] = ()
     position: int = 0
 
     @property
@@ -126,10 +128,13 @@ class Writer:
         entry: NewEntry | None,
         cursors: Mapping[str, int] | None = None,
         notes: Mapping[str, bytes] | None = None,
+        *,
+        refusals: Sequence[RefusalRecord] = (),
+        forks: Sequence[ForkRecord] = (),
     ) -> Waiting:
-        """Queue an entry whose id is neither pending nor in the log, cursors and notes, for one commit or none."""
-        loop = asyncio.get_running_loop()
-        waiting = Waiting(entry, loop.create_future(), loop.create_future(), dict(cursors or {}), dict(notes or {}))
+        """Queue an entry whose id is neither pending nor in the log, and what goes with it, for one commit or none."""
+        new = asyncio.get_running_loop().create_future
+        waiting = Waiting(entry, new(), new(), dict(cursors or {}), dict(notes or {}), refusals, forks)
         if entry is not None:
             self.pending[entry.id] = waiting
         for origin in waiting.cursors:
@@ -195,7 +200,13 @@ class Writer:
     def _append(self, group: Sequence[Waiting]) -> list[int]:
         cursors = {origin: position for waiting in group for origin, position in waiting.cursors.items()}
         notes = {origin: note for waiting in group for origin, note in waiting.notes.items()}
-        return self._store.append([w.entry for w in group if w.entry], cursors=cursors, notes=notes)
+        return self._store.append(
+            [w.entry for w in group if w.entry],
+            cursors=cursors,
+            notes=notes,
+            refusals=[refusal for w in group for refusal in w.refusals],
+            forks=[fork for w in group for fork in w.forks],
+        )
 
     def _kept(self, group: Sequence[Waiting], positions: Sequence[int]) -> None:
         self.durable_size = self._store.size()

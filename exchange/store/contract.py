@@ -54,6 +54,19 @@ class RefusalRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class ForkRecord:
+    """Two envelopes of one sender that cannot both stand: at number `seq` of a stream, or the second denies the first."""
+
+    stream: bytes
+    seq: int
+    sender: str
+    channel: str
+    first: bytes
+    second: bytes
+    time_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Parked:
     """An entry of another log that waits for documents."""
 
@@ -73,6 +86,8 @@ class Store(Protocol):
         *,
         cursors: Mapping[str, int] | None = None,
         notes: Mapping[str, bytes] | None = None,
+        refusals: Sequence[RefusalRecord] = (),
+        forks: Sequence[ForkRecord] = (),
     ) -> list[int]:
         """Append in one durable transaction; return positions. A known id keeps its position for ever.
 
@@ -82,6 +97,8 @@ class Store(Protocol):
             entries: In the order they shall have.
             cursors: Origin -> next position wanted of that log, moved in the same transaction.
             notes: Origin -> newest checkpoint seen of that log, kept in the same transaction; see `set_note`.
+            refusals: Kept in the same transaction, once per origin, position and id; the newest 10,000 stay.
+            forks: Kept in the same transaction, once per pair; the newest 1,000 stay.
 
         Raises:
             StoreError: Nothing was kept. After a power cut a group whose commit failed may be there all the same: the
@@ -168,11 +185,11 @@ class Store(Protocol):
     def set_meta(self, key: str, value: bytes) -> None:
         """Keep a value, durably."""
 
-    def record_refusal(self, record: RefusalRecord) -> None:
-        """Remember a refusal, once per origin, position and id; the newest 10,000 are kept."""
-
     def refusals(self) -> list[RefusalRecord]:
         """Refusals remembered, oldest first."""
+
+    def forks(self) -> list[ForkRecord]:
+        """Forks remembered, oldest first."""
 
     def park(self, identity: bytes, data: bytes, origin: str, position: int, reason: str) -> None:
         """Keep an entry that waits for documents; the oldest go when more than 1,024 or 64 MB wait."""

@@ -12,6 +12,7 @@ import hashlib
 import itertools
 import json
 import os
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import IO, Final
 from exchange import merkle
 from exchange.errors import LimitError, StoreError
 from exchange.store.connections import Connections, failing
-from exchange.store.contract import NewEntry, Parked, RefusalRecord, Row
+from exchange.store.contract import ForkRecord, NewEntry, Parked, RefusalRecord, Row
 from exchange.store.index import FLUSHED_ROWS, MAX_WAITING_ROWS, Index, Indexed
 from keys.encoding import pae
 
@@ -33,6 +34,7 @@ CACHED_READERS: Final = 256
 MAX_PARKED: Final = 1024
 MAX_PARKED_BYTES: Final = 64_000_000
 MAX_REFUSALS: Final = 10_000
+MAX_FORKS: Final = 1000
 # Up to this many lanes a read merges the lanes' ranges of the index; above it a scan of the narrow rows is cheaper.
 MERGED_LANES: Final = 64
 # A scan ends after this many rows (some 10 ms), found something or not: the caller goes on from the position returned.
@@ -61,6 +63,9 @@ CREATE TABLE note (origin TEXT PRIMARY KEY, note BLOB NOT NULL);
 CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL);
 CREATE TABLE refusal (number INTEGER PRIMARY KEY AUTOINCREMENT, origin TEXT NOT NULL, position INTEGER NOT NULL,
     id BLOB NOT NULL, rule TEXT NOT NULL, time_ms INTEGER NOT NULL, UNIQUE (origin, position, id));
+CREATE TABLE fork (number INTEGER PRIMARY KEY AUTOINCREMENT, stream BLOB NOT NULL, seq INTEGER NOT NULL,
+    sender TEXT NOT NULL, channel TEXT NOT NULL, first BLOB NOT NULL, second BLOB NOT NULL, time_ms INTEGER NOT NULL,
+    UNIQUE (first, second));
 CREATE TABLE parked (number INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL UNIQUE, data BLOB NOT NULL,
     origin TEXT NOT NULL, position INTEGER NOT NULL, reason TEXT NOT NULL);
 PRAGMA application_id = {APPLICATION};
@@ -173,6 +178,8 @@ class SqliteStore:
         *,
         cursors: Mapping[str, int] | None = None,
         notes: Mapping[str, bytes] | None = None,
+        refusals: Sequence[RefusalRecord] = (),
+        forks: Sequence[ForkRecord] = (),
     ) -> list[int]:
         """See Store."""
         if self._restart_due:
@@ -204,6 +211,7 @@ class SqliteStore:
                     (cursors or {}).items(),
                 )
                 write.executemany(NOTE, (notes or {}).items())
+                _record(write, refusals, forks)
             # Nothing is remembered before it is durable: a failed commit leaves no trace here either.
             self._keep_tiles(tiles)
             self._keep_lanes(lanes)
@@ -469,25 +477,19 @@ class SqliteStore:
         sql = "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value"
         self._do((sql, key, value))
 
-    def record_refusal(self, record: RefusalRecord) -> None:
-        """See Store."""
-        self._do(
-            (
-                "INSERT OR IGNORE INTO refusal (origin, position, id, rule, time_ms) VALUES (?, ?, ?, ?, ?)",
-                record.origin,
-                record.position,
-                record.id,
-                record.rule,
-                record.time_ms,
-            ),
-            ("DELETE FROM refusal WHERE number <= (SELECT max(number) FROM refusal) - ?", MAX_REFUSALS),
-        )
-
     def refusals(self) -> list[RefusalRecord]:
         """See Store."""
         with self._file.reading() as read:
             rows = read.execute("SELECT origin, position, id, rule, time_ms FROM refusal ORDER BY number").fetchall()
         return [RefusalRecord(*row) for row in rows]
+
+    def forks(self) -> list[ForkRecord]:
+        """See Store."""
+        with self._file.reading() as read:
+            rows = read.execute(
+                "SELECT stream, seq, sender, channel, first, second, time_ms FROM fork ORDER BY number"
+            ).fetchall()
+        return [ForkRecord(*row) for row in rows]
 
     def park(self, identity: bytes, data: bytes, origin: str, position: int, reason: str) -> None:
         """See Store."""
@@ -622,6 +624,22 @@ class SqliteStore:
                 for sql, *values in statements:
                     write.execute(str(sql), values)
             self._written(PAGE)
+
+
+def _record(write: sqlite3.Connection, refusals: Sequence[RefusalRecord], forks: Sequence[ForkRecord]) -> None:
+    if refusals:
+        write.executemany(
+            "INSERT OR IGNORE INTO refusal (origin, position, id, rule, time_ms) VALUES (?, ?, ?, ?, ?)",
+            [(one.origin, one.position, one.id, one.rule, one.time_ms) for one in refusals],
+        )
+        write.execute("DELETE FROM refusal WHERE number <= (SELECT max(number) FROM refusal) - ?", (MAX_REFUSALS,))
+    if forks:
+        write.executemany(
+            "INSERT OR IGNORE INTO fork (stream, seq, sender, channel, first, second, time_ms) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [(one.stream, one.seq, one.sender, one.channel, one.first, one.second, one.time_ms) for one in forks],
+        )
+        write.execute("DELETE FROM fork WHERE number <= (SELECT max(number) FROM fork) - ?", (MAX_FORKS,))
 
 
 def _hold(path: Path) -> IO[bytes]:

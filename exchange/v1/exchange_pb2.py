@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from exchange.v1 import evidence_pb2 as exchange_dot_v1_dot_evidence__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x65xchange/v1/exchange.proto\x12\x0b\x65xchange.v1\x1a\x1a\x65xchange/v1/evidence.proto\"#\n\x0ePublishRequest\x12\x11\n\tenvelopes\x18\x01 \x03(\x0c\"R\n\x0fPublishResponse\x12+\n\x07results\x18\x01 \x03(\x0b\x32\x1a.exchange.v1.PublishResult\x12\x12\n\ncheckpoint\x18\x02 \x01(\x0c\"X\n\rPublishResult\x12\n\n\x02id\x18\x01 \x01(\x0c\x12\x10\n\x08position\x18\x02 \x01(\x04\x12\r\n\x05proof\x18\x03 \x03(\x0c\x12\x0c\n\x04rule\x18\x04 \x01(\t\x12\x0c\n\x04text\x18\x05 \x01(\t\"c\n\x10SubscribeRequest\x12\x10\n\x08position\x18\x01 \x01(\x04\x12\x10\n\x08\x63hannels\x18\x02 \x03(\t\x12\x0e\n\x06\x66ollow\x18\x03 \x01(\x08\x12\x0c\n\x04\x65\x63ho\x18\x04 \x01(\x08\x12\r\n\x05\x65\x61rly\x18\x05 \x01(\x08\"z\n\x05\x45ntry\x12\x10\n\x08position\x18\x01 \x01(\x04\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.exchange.v1.EntryKind\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x0c\n\x04leaf\x18\x04 \x01(\x0c\x12\r\n\x05proof\x18\x05 \x03(\x0c\x12\x0e\n\x06pruned\x18\x06 \x01(\x08\"\x87\x01\n\x11SubscribeResponse\x12#\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x12.exchange.v1.Entry\x12\x12\n\ncheckpoint\x18\x02 \x01(\x0c\x12\x13\n\x0b\x63onsistency\x18\x03 \x03(\x0c\x12\x15\n\rnext_position\x18\x04 \x01(\x04\x12\r\n\x05\x65\x61rly\x18\x05 \x03(\x0c\"J\n\x13GetDocumentsRequest\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"B\n\x14GetDocumentsResponse\x12\x11\n\tdocuments\x18\x01 \x03(\x0c\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"(\n\x13PutDocumentsRequest\x12\x11\n\tdocuments\x18\x01 \x03(\x0c\"D\n\x14PutDocumentsResponse\x12,\n\x07results\x18\x01 \x03(\x0b\x32\x1b.exchange.v1.DocumentResult\"<\n\x0e\x44ocumentResult\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\x12\x0c\n\x04rule\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\"&\n\x14GetCheckpointRequest\x12\x0e\n\x06origin\x18\x01 \x01(\t\"+\n\x15GetCheckpointResponse\x12\x12\n\ncheckpoint\x18\x01 \x01(\x0c\"@\n\x0fGetProofRequest\x12\x0c\n\x04leaf\x18\x01 \x01(\x0c\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x11\n\tfrom_size\x18\x03 \x01(\x04\"Z\n\x10GetProofResponse\x12\x10\n\x08position\x18\x01 \x01(\x04\x12\x11\n\tinclusion\x18\x02 \x03(\x0c\x12\x13\n\x0b\x63onsistency\x18\x03 \x03(\x0c\x12\x0c\n\x04size\x18\x04 \x01(\x04\"3\n\x12GetPositionRequest\x12\x0c\n\x04leaf\x18\x01 \x01(\x0c\x12\x0f\n\x07\x65ndings\x18\x02 \x03(\x0c\"8\n\x13GetPositionResponse\x12!\n\x03log\x18\x01 \x01(\x0b\x32\x14.exchange.v1.LogView\"+\n\x15\x41\x64\x64\x43osignatureRequest\x12\x12\n\ncheckpoint\x18\x01 \x01(\x0c\"\x18\n\x16\x41\x64\x64\x43osignatureResponse\"M\n\x0c\x45nrolRequest\x12\x0c\n\x04\x64\x65sk\x18\x01 \x01(\t\x12\x0b\n\x03\x63sr\x18\x02 \x01(\x0c\x12\x0f\n\x07time_ms\x18\x03 \x01(\x04\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"0\n\rEnrolResponse\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x12\n\n\x02\x63\x61\x18\x02 \x01(\x0c*n\n\tEntryKind\x12\x1a\n\x16\x45NTRY_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13\x45NTRY_KIND_ENVELOPE\x10\x01\x12\x17\n\x13\x45NTRY_KIND_DOCUMENT\x10\x02\x12\x13\n\x0f\x45NTRY_KIND_HEAD\x10\x03\x32\xda\x05\n\x08\x45xchange\x12H\n\x07Publish\x12\x1b.exchange.v1.PublishRequest\x1a\x1c.exchange.v1.PublishResponse(\x01\x30\x01\x12L\n\tSubscribe\x12\x1d.exchange.v1.SubscribeRequest\x1a\x1e.exchange.v1.SubscribeResponse0\x01\x12S\n\x0cGetDocuments\x12 .exchange.v1.GetDocumentsRequest\x1a!.exchange.v1.GetDocumentsResponse\x12S\n\x0cPutDocuments\x12 .exchange.v1.PutDocumentsRequest\x1a!.exchange.v1.PutDocumentsResponse\x12V\n\rGetCheckpoint\x12!.exchange.v1.GetCheckpointRequest\x1a\".exchange.v1.GetCheckpointResponse\x12G\n\x08GetProof\x12\x1c.exchange.v1.GetProofRequest\x1a\x1d.exchange.v1.GetProofResponse\x12P\n\x0bGetPosition\x12\x1f.exchange.v1.GetPositionRequest\x1a .exchange.v1.GetPositionResponse\x12Y\n\x0e\x41\x64\x64\x43osignature\x12\".exchange.v1.AddCosignatureRequest\x1a#.exchange.v1.AddCosignatureResponse\x12>\n\x05\x45nrol\x12\x19.exchange.v1.EnrolRequest\x1a\x1a.exchange.v1.EnrolResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x65xchange/v1/exchange.proto\x12\x0b\x65xchange.v1\x1a\x1a\x65xchange/v1/evidence.proto\"#\n\x0ePublishRequest\x12\x11\n\tenvelopes\x18\x01 \x03(\x0c\"R\n\x0fPublishResponse\x12+\n\x07results\x18\x01 \x03(\x0b\x32\x1a.exchange.v1.PublishResult\x12\x12\n\ncheckpoint\x18\x02 \x01(\x0c\"X\n\rPublishResult\x12\n\n\x02id\x18\x01 \x01(\x0c\x12\x10\n\x08position\x18\x02 \x01(\x04\x12\r\n\x05proof\x18\x03 \x03(\x0c\x12\x0c\n\x04rule\x18\x04 \x01(\t\x12\x0c\n\x04text\x18\x05 \x01(\t\"c\n\x10SubscribeRequest\x12\x10\n\x08position\x18\x01 \x01(\x04\x12\x10\n\x08\x63hannels\x18\x02 \x03(\t\x12\x0e\n\x06\x66ollow\x18\x03 \x01(\x08\x12\x0c\n\x04\x65\x63ho\x18\x04 \x01(\x08\x12\r\n\x05\x65\x61rly\x18\x05 \x01(\x08\"z\n\x05\x45ntry\x12\x10\n\x08position\x18\x01 \x01(\x04\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.exchange.v1.EntryKind\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x0c\n\x04leaf\x18\x04 \x01(\x0c\x12\r\n\x05proof\x18\x05 \x03(\x0c\x12\x0e\n\x06pruned\x18\x06 \x01(\x08\"\x87\x01\n\x11SubscribeResponse\x12#\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x12.exchange.v1.Entry\x12\x12\n\ncheckpoint\x18\x02 \x01(\x0c\x12\x13\n\x0b\x63onsistency\x18\x03 \x03(\x0c\x12\x15\n\rnext_position\x18\x04 \x01(\x04\x12\r\n\x05\x65\x61rly\x18\x05 \x03(\x0c\"J\n\x13GetDocumentsRequest\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"B\n\x14GetDocumentsResponse\x12\x11\n\tdocuments\x18\x01 \x03(\x0c\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"(\n\x13PutDocumentsRequest\x12\x11\n\tdocuments\x18\x01 \x03(\x0c\"D\n\x14PutDocumentsResponse\x12,\n\x07results\x18\x01 \x03(\x0b\x32\x1b.exchange.v1.DocumentResult\"<\n\x0e\x44ocumentResult\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\x12\x0c\n\x04rule\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\"&\n\x14GetCheckpointRequest\x12\x0e\n\x06origin\x18\x01 \x01(\t\"=\n\x15GetCheckpointResponse\x12\x12\n\ncheckpoint\x18\x01 \x01(\x0c\x12\x10\n\x08\x63osigned\x18\x02 \x01(\x0c\"@\n\x0fGetProofRequest\x12\x0c\n\x04leaf\x18\x01 \x01(\x0c\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x11\n\tfrom_size\x18\x03 \x01(\x04\"Z\n\x10GetProofResponse\x12\x10\n\x08position\x18\x01 \x01(\x04\x12\x11\n\tinclusion\x18\x02 \x03(\x0c\x12\x13\n\x0b\x63onsistency\x18\x03 \x03(\x0c\x12\x0c\n\x04size\x18\x04 \x01(\x04\"3\n\x12GetPositionRequest\x12\x0c\n\x04leaf\x18\x01 \x01(\x0c\x12\x0f\n\x07\x65ndings\x18\x02 \x03(\x0c\"8\n\x13GetPositionResponse\x12!\n\x03log\x18\x01 \x01(\x0b\x32\x14.exchange.v1.LogView\"%\n\x0fGetForksRequest\x12\x12\n\npage_token\x18\x01 \x01(\t\"\x8b\x01\n\x04\x46ork\x12\x0e\n\x06sender\x18\x01 \x01(\t\x12\x0e\n\x06stream\x18\x02 \x01(\x0c\x12\x0b\n\x03seq\x18\x03 \x01(\x04\x12!\n\x05\x66irst\x18\x04 \x01(\x0b\x32\x12.exchange.v1.Entry\x12\"\n\x06second\x18\x05 \x01(\x0b\x32\x12.exchange.v1.Entry\x12\x0f\n\x07time_ms\x18\x06 \x01(\x04\"a\n\x10GetForksResponse\x12 \n\x05\x66orks\x18\x01 \x03(\x0b\x32\x11.exchange.v1.Fork\x12\x12\n\ncheckpoint\x18\x02 \x01(\x0c\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\"+\n\x15\x41\x64\x64\x43osignatureRequest\x12\x12\n\ncheckpoint\x18\x01 \x01(\x0c\"\x18\n\x16\x41\x64\x64\x43osignatureResponse\"M\n\x0c\x45nrolRequest\x12\x0c\n\x04\x64\x65sk\x18\x01 \x01(\t\x12\x0b\n\x03\x63sr\x18\x02 \x01(\x0c\x12\x0f\n\x07time_ms\x18\x03 \x01(\x04\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"0\n\rEnrolResponse\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x12\n\n\x02\x63\x61\x18\x02 \x01(\x0c*n\n\tEntryKind\x12\x1a\n\x16\x45NTRY_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13\x45NTRY_KIND_ENVELOPE\x10\x01\x12\x17\n\x13\x45NTRY_KIND_DOCUMENT\x10\x02\x12\x13\n\x0f\x45NTRY_KIND_HEAD\x10\x03\x32\xa3\x06\n\x08\x45xchange\x12H\n\x07Publish\x12\x1b.exchange.v1.PublishRequest\x1a\x1c.exchange.v1.PublishResponse(\x01\x30\x01\x12L\n\tSubscribe\x12\x1d.exchange.v1.SubscribeRequest\x1a\x1e.exchange.v1.SubscribeResponse0\x01\x12S\n\x0cGetDocuments\x12 .exchange.v1.GetDocumentsRequest\x1a!.exchange.v1.GetDocumentsResponse\x12S\n\x0cPutDocuments\x12 .exchange.v1.PutDocumentsRequest\x1a!.exchange.v1.PutDocumentsResponse\x12V\n\rGetCheckpoint\x12!.exchange.v1.GetCheckpointRequest\x1a\".exchange.v1.GetCheckpointResponse\x12G\n\x08GetProof\x12\x1c.exchange.v1.GetProofRequest\x1a\x1d.exchange.v1.GetProofResponse\x12P\n\x0bGetPosition\x12\x1f.exchange.v1.GetPositionRequest\x1a .exchange.v1.GetPositionResponse\x12G\n\x08GetForks\x12\x1c.exchange.v1.GetForksRequest\x1a\x1d.exchange.v1.GetForksResponse\x12Y\n\x0e\x41\x64\x64\x43osignature\x12\".exchange.v1.AddCosignatureRequest\x1a#.exchange.v1.AddCosignatureResponse\x12>\n\x05\x45nrol\x12\x19.exchange.v1.EnrolRequest\x1a\x1a.exchange.v1.EnrolResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'exchange.v1.exchange_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ENTRYKIND']._serialized_start=1517
-  _globals['_ENTRYKIND']._serialized_end=1627
+  _globals['_ENTRYKIND']._serialized_start=1815
+  _globals['_ENTRYKIND']._serialized_end=1925
   _globals['_PUBLISHREQUEST']._serialized_start=71
   _globals['_PUBLISHREQUEST']._serialized_end=106
   _globals['_PUBLISHRESPONSE']._serialized_start=108
@@ -59,23 +59,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETCHECKPOINTREQUEST']._serialized_start=963
   _globals['_GETCHECKPOINTREQUEST']._serialized_end=1001
   _globals['_GETCHECKPOINTRESPONSE']._serialized_start=1003
-  _globals['_GETCHECKPOINTRESPONSE']._serialized_end=1046
-  _globals['_GETPROOFREQUEST']._serialized_start=1048
-  _globals['_GETPROOFREQUEST']._serialized_end=1112
-  _globals['_GETPROOFRESPONSE']._serialized_start=1114
-  _globals['_GETPROOFRESPONSE']._serialized_end=1204
-  _globals['_GETPOSITIONREQUEST']._serialized_start=1206
-  _globals['_GETPOSITIONREQUEST']._serialized_end=1257
-  _globals['_GETPOSITIONRESPONSE']._serialized_start=1259
-  _globals['_GETPOSITIONRESPONSE']._serialized_end=1315
-  _globals['_ADDCOSIGNATUREREQUEST']._serialized_start=1317
-  _globals['_ADDCOSIGNATUREREQUEST']._serialized_end=1360
-  _globals['_ADDCOSIGNATURERESPONSE']._serialized_start=1362
-  _globals['_ADDCOSIGNATURERESPONSE']._serialized_end=1386
-  _globals['_ENROLREQUEST']._serialized_start=1388
-  _globals['_ENROLREQUEST']._serialized_end=1465
-  _globals['_ENROLRESPONSE']._serialized_start=1467
-  _globals['_ENROLRESPONSE']._serialized_end=1515
-  _globals['_EXCHANGE']._serialized_start=1630
-  _globals['_EXCHANGE']._serialized_end=2360
+  _globals['_GETCHECKPOINTRESPONSE']._serialized_end=1064
+  _globals['_GETPROOFREQUEST']._serialized_start=1066
+  _globals['_GETPROOFREQUEST']._serialized_end=1130
+  _globals['_GETPROOFRESPONSE']._serialized_start=1132
+  _globals['_GETPROOFRESPONSE']._serialized_end=1222
+  _globals['_GETPOSITIONREQUEST']._serialized_start=1224
+  _globals['_GETPOSITIONREQUEST']._serialized_end=1275
+  _globals['_GETPOSITIONRESPONSE']._serialized_start=1277
+  _globals['_GETPOSITIONRESPONSE']._serialized_end=1333
+  _globals['_GETFORKSREQUEST']._serialized_start=1335
+  _globals['_GETFORKSREQUEST']._serialized_end=1372
+  _globals['_FORK']._serialized_start=1375
+  _globals['_FORK']._serialized_end=1514
+  _globals['_GETFORKSRESPONSE']._serialized_start=1516
+  _globals['_GETFORKSRESPONSE']._serialized_end=1613
+  _globals['_ADDCOSIGNATUREREQUEST']._serialized_start=1615
+  _globals['_ADDCOSIGNATUREREQUEST']._serialized_end=1658
+  _globals['_ADDCOSIGNATURERESPONSE']._serialized_start=1660
+  _globals['_ADDCOSIGNATURERESPONSE']._serialized_end=1684
+  _globals['_ENROLREQUEST']._serialized_start=1686
+  _globals['_ENROLREQUEST']._serialized_end=1763
+  _globals['_ENROLRESPONSE']._serialized_start=1765
+  _globals['_ENROLRESPONSE']._serialized_end=1813
+  _globals['_EXCHANGE']._serialized_start=1928
+  _globals['_EXCHANGE']._serialized_end=2731
 # @@protoc_insertion_point(module_scope)

@@ -138,10 +138,12 @@ class GetCheckpointRequest(_message.Message):
     def __init__(self, origin: _Optional[str] = ...) -> None: ...
 
 class GetCheckpointResponse(_message.Message):
-    __slots__ = ("checkpoint",)
+    __slots__ = ("checkpoint", "cosigned")
     CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
+    COSIGNED_FIELD_NUMBER: _ClassVar[int]
     checkpoint: bytes
-    def __init__(self, checkpoint: _Optional[bytes] = ...) -> None: ...
+    cosigned: bytes
+    def __init__(self, checkpoint: _Optional[bytes] = ..., cosigned: _Optional[bytes] = ...) -> None: ...
 
 class GetProofRequest(_message.Message):
     __slots__ = ("leaf", "size", "from_size")
@@ -178,6 +180,38 @@ class GetPositionResponse(_message.Message):
     LOG_FIELD_NUMBER: _ClassVar[int]
     log: _evidence_pb2.LogView
     def __init__(self, log: _Optional[_Union[_evidence_pb2.LogView, _Mapping]] = ...) -> None: ...
+
+class GetForksRequest(_message.Message):
+    __slots__ = ("page_token",)
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    page_token: str
+    def __init__(self, page_token: _Optional[str] = ...) -> None: ...
+
+class Fork(_message.Message):
+    __slots__ = ("sender", "stream", "seq", "first", "second", "time_ms")
+    SENDER_FIELD_NUMBER: _ClassVar[int]
+    STREAM_FIELD_NUMBER: _ClassVar[int]
+    SEQ_FIELD_NUMBER: _ClassVar[int]
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    SECOND_FIELD_NUMBER: _ClassVar[int]
+    TIME_MS_FIELD_NUMBER: _ClassVar[int]
+    sender: str
+    stream: bytes
+    seq: int
+    first: Entry
+    second: Entry
+    time_ms: int
+    def __init__(self, sender: _Optional[str] = ..., stream: _Optional[bytes] = ..., seq: _Optional[int] = ..., first: _Optional[_Union[Entry, _Mapping]] = ..., second: _Optional[_Union[Entry, _Mapping]] = ..., time_ms: _Optional[int] = ...) -> None: ...
+
+class GetForksResponse(_message.Message):
+    __slots__ = ("forks", "checkpoint", "next_page_token")
+    FORKS_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    forks: _containers.RepeatedCompositeFieldContainer[Fork]
+    checkpoint: bytes
+    next_page_token: str
+    def __init__(self, forks: _Optional[_Iterable[_Union[Fork, _Mapping]]] = ..., checkpoint: _Optional[bytes] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class AddCosignatureRequest(_message.Message):
     __slots__ = ("checkpoint",)

@@ -70,6 +70,11 @@ class ExchangeStub:
                 request_serializer=exchange_dot_v1_dot_exchange__pb2.GetPositionRequest.SerializeToString,
                 response_deserializer=exchange_dot_v1_dot_exchange__pb2.GetPositionResponse.FromString,
                 _registered_method=True)
+        self.GetForks = channel.unary_unary(
+                '/exchange.v1.Exchange/GetForks',
+                request_serializer=exchange_dot_v1_dot_exchange__pb2.GetForksRequest.SerializeToString,
+                response_deserializer=exchange_dot_v1_dot_exchange__pb2.GetForksResponse.FromString,
+                _registered_method=True)
         self.AddCosignature = channel.unary_unary(
                 '/exchange.v1.Exchange/AddCosignature',
                 request_serializer=exchange_dot_v1_dot_exchange__pb2.AddCosignatureRequest.SerializeToString,
@@ -135,6 +140,13 @@ class ExchangeServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetForks(self, request, context):
+        """Lists forks of streams found in followed logs, each with both envelopes: evidence.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def AddCosignature(self, request, context):
         """Adds a cosignature to one of this node's checkpoints.
         """
@@ -186,6 +198,11 @@ def add_ExchangeServicer_to_server(servicer, server):
                     servicer.GetPosition,
                     request_deserializer=exchange_dot_v1_dot_exchange__pb2.GetPositionRequest.FromString,
                     response_serializer=exchange_dot_v1_dot_exchange__pb2.GetPositionResponse.SerializeToString,
+            ),
+            'GetForks': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetForks,
+                    request_deserializer=exchange_dot_v1_dot_exchange__pb2.GetForksRequest.FromString,
+                    response_serializer=exchange_dot_v1_dot_exchange__pb2.GetForksResponse.SerializeToString,
             ),
             'AddCosignature': grpc.unary_unary_rpc_method_handler(
                     servicer.AddCosignature,
@@ -388,6 +405,33 @@ class Exchange:
             '/exchange.v1.Exchange/GetPosition',
             exchange_dot_v1_dot_exchange__pb2.GetPositionRequest.SerializeToString,
             exchange_dot_v1_dot_exchange__pb2.GetPositionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetForks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/exchange.v1.Exchange/GetForks',
+            exchange_dot_v1_dot_exchange__pb2.GetForksRequest.SerializeToString,
+            exchange_dot_v1_dot_exchange__pb2.GetForksResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -65,7 +65,7 @@ def test_a_head_has_one_text(text: bytes) -> None:
 def test_too_many_lines_or_bytes_are_refused() -> None:
     line = note().splitlines(keepends=True)[-1]
     with pytest.raises(ProofError):
-        checkpoint.parse(note() + line * 8)
+        checkpoint.parse(note() + line * checkpoint.MAX_SIGNATURES)
     with pytest.raises(ProofError):
         checkpoint.parse(note() + b"x" * checkpoint.MAX_NOTE_BYTES)
 

@@ -15,8 +15,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from exchange import checkpoint, tls, wire
 from exchange.admission import Admitted
 from exchange.envelope import Parsed, check
-from exchange.errors import StoreError
+from exchange.errors import IdentityError, ProofError, StoreError
 from exchange.merkle import verify_inclusion
+from exchange.node import core
 from exchange.node.app import App
 from exchange.node.follow import Follower
 from exchange.store.contract import NewEntry
@@ -127,6 +128,82 @@ async def test_follower_cosigns_and_the_origin_keeps_it(running: Running) -> Non
     key = cluster.entries[NL].log_key
     checkpoint.verify_cosignature(note, key.suite, key.key, name=NL)
     assert running.nl.node.store.cursor(f"tocsin/{KR}/1") >= size
+
+
+async def test_checkpoint_comes_with_the_cosignatures_under_it(running: Running) -> None:
+    cluster = running.cluster
+    sealed = cluster.seal(cluster.trust, SENDER)
+    async with cluster.connect(await cluster.enrol(SENDER)) as stub:
+        [response] = await publish(stub, [sealed.data])
+        size, key = checkpoint.parse(response.checkpoint).size, cluster.entries[NL].log_key
+        held = running.kr.node.witnesses._held
+        await eventually(lambda: NL in held and checkpoint.parse(held[NL]).size >= size)
+        answer = await stub.GetCheckpoint(pb.GetCheckpointRequest(), timeout=5)
+    # Nothing came since, so the newest head is the one that was cosigned.
+    for note in (answer.checkpoint, answer.cosigned):
+        assert cluster.verify(KR, note).size == size
+        checkpoint.verify_cosignature(note, key.suite, key.key, name=NL)
+    # A line that is not the caller's own is not handed on.
+    padded = answer.cosigned + checkpoint.DASH.encode() + b"nl.other-1 AAAAAAAA\n"
+    await running.kr.node.witnesses.add(padded, by=NL)
+    assert running.kr.node.witnesses.newest() == answer.cosigned
+    with pytest.raises(ProofError):
+        await running.kr.node.witnesses.add(response.checkpoint, by=NL)
+    for name in (KR, "kr.none-1"):
+        with pytest.raises(IdentityError):
+            await running.kr.node.witnesses.add(answer.cosigned, by=name)
+
+
+async def test_cosignature_is_still_handed_out_after_a_restart(cluster: Cluster) -> None:
+    async with cluster.app(KR).serving() as kr, cluster.app(NL).serving():
+        await eventually(lambda: kr.node.witnesses.newest())
+        before = kr.node.witnesses.newest()
+    async with cluster.app(KR).serving() as kr:
+        assert kr.node.witnesses.newest() == before
+
+
+async def test_fork_in_a_followed_log_is_kept_flagged_and_shown(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster, trust = running.cluster, running.cluster.trust
+    one, two = (cluster.seal(trust, SENDER) for _ in range(2))
+    again = send(trust, draft(trust, create_ms=now_ms(), seq=1), at=cluster.world)
+    three = cluster.seal(trust, SENDER)
+    denies = send(trust, draft(trust, create_ms=now_ms(), seq=4, prev=(2, b"x" * 32)), at=cluster.world)
+    # An origin that does not look at numbers.
+    monkeypatch.setattr(core, "check_stream", lambda header, last: None)
+    async with cluster.connect(await cluster.enrol(SENDER)) as stub:
+        answers = await publish(stub, *([each.data] for each in (one, two, again, three, denies)))
+    assert not any(answer.results[0].rule for answer in answers)
+    await eventually(lambda: held(running.nl, denies))
+    found = [(fork.seq, fork.first, fork.second) for fork in running.nl.node.store.forks()]
+    assert found == [(1, one.id, again.id), (2, two.id, denies.id)]
+    assert running.nl.node.forks == 2
+    async with cluster.connect(await cluster.enrol(READER)) as stub:
+        answer = await stub.GetForks(pb.GetForksRequest(), timeout=5)
+    head = cluster.verify(NL, answer.checkpoint)
+    assert [(fork.sender, fork.seq, fork.first.data, fork.second.data) for fork in answer.forks] == [
+        (SENDER, 1, one.data, again.data),
+        (SENDER, 2, two.data, denies.data),
+    ]
+    for fork in answer.forks:
+        for entry in (fork.first, fork.second):
+            verify_inclusion(entry.leaf, entry.position, head.size, list(entry.proof), head.root)
+    async with cluster.connect(await cluster.enrol(COMPANY)) as stub:
+        assert not (await stub.GetForks(pb.GetForksRequest(), timeout=5)).forks
+
+
+async def test_what_only_comes_late_is_no_fork(running: Running) -> None:
+    cluster, trust = running.cluster, running.cluster.trust
+    sealed = [cluster.seal(trust, SENDER) for _ in range(3)]
+    # Two logs bring them in another order.
+    for number, origin in ((2, "tocsin/a/1"), (0, "tocsin/b/1"), (1, "tocsin/b/1"), (1, "tocsin/c/1")):
+        each = sealed[number]
+        taken = await running.nl.node.follow(each.data, each.id, origin=origin, now_ms=now_ms())
+        if taken is not None:
+            await taken.durable
+    assert running.nl.node.store.forks() == []
+    assert running.nl.node.forks == 0
 
 
 async def test_duplicate_keeps_its_position_also_after_restart(cluster: Cluster) -> None:

@@ -14,8 +14,8 @@ import pytest
 
 from exchange import merkle
 from exchange.errors import StoreError
-from exchange.store.contract import NewEntry, RefusalRecord, Store
-from exchange.store.sqlite import MAX_PARKED, SqliteStore
+from exchange.store.contract import ForkRecord, NewEntry, RefusalRecord, Store
+from exchange.store.sqlite import MAX_FORKS, MAX_PARKED, SqliteStore
 from exchange.v1 import exchange_pb2 as pb
 
 Open = Callable[[], Store]
@@ -59,6 +59,17 @@ def test_what_came_from_a_log_is_not_sent_back_to_it(opened: Open) -> None:
     # Addressed to one desk, on no channel: it comes to that desk on every channel and to no other.
     rows, _ = store.read(0, limit_bytes=9999, limit_rows=99, desks=frozenset({"nl.a/x"}), channels=minerals)
     assert [row.position for row in rows] == [0, 1, 2, 3]
+
+
+def test_forks_are_kept_once_and_with_their_entry(opened: Open) -> None:
+    store = opened()
+    fork = ForkRecord(b"s" * 16, 1, "kr.a/x", "minerals", entry(0).id, entry(1).id, 5)
+    store.append([entry(0), entry(1)], forks=[fork])
+    store.append([], forks=[dataclasses.replace(fork, time_ms=6)])
+    assert store.forks() == [fork]
+    store.append([], forks=[dataclasses.replace(fork, second=b"%032d" % number) for number in range(MAX_FORKS)])
+    assert len(store.forks()) == MAX_FORKS
+    assert fork not in store.forks()
 
 
 def document(number: int) -> NewEntry:
@@ -156,7 +167,7 @@ def test_notes_refusals_and_parked_entries_are_remembered(opened: Open) -> None:
     store.set_note("o", b"one")
     store.set_note("o", b"two")
     record = RefusalRecord("o", 3, b"i" * 32, "POLICY_AUDIENCE", 5)
-    store.record_refusal(record)
+    store.append([], refusals=[record])
     store.park(b"p" * 32, b"data", "o", 4, "DOCUMENT_MISSING")
     store.park(b"p" * 32, b"data", "o", 4, "DOCUMENT_MISSING")
     store.close()

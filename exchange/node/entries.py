@@ -1,0 +1,47 @@
+"""Entries of a log and what they carry."""
+
+from google.protobuf.message import DecodeError
+
+from exchange import envelope
+from exchange.store.contract import NewEntry
+from exchange.v1 import envelope_pb2 as env
+from exchange.v1 import exchange_pb2 as pb
+from keys import documents
+
+
+def hinted(parsed: envelope.Parsed) -> env.Header:
+    """The header as it claims to be, unverified: good to choose a row, for nothing else."""
+    header = env.Header()
+    try:
+        header.ParseFromString(parsed.outer.header)
+    except DecodeError:
+        return env.Header()
+    return header
+
+
+def header_of(data: bytes, *, pruned: bool = False) -> env.Header:
+    """The header of an envelope that was admitted, whole or pruned."""
+    message = env.Pruned() if pruned else env.Envelope()
+    message.ParseFromString(data)
+    return env.Header.FromString(message.header)
+
+
+def envelope_entry(parsed: envelope.Parsed, header: env.Header, *, origin: str = "") -> NewEntry:
+    """An admitted envelope as an entry; `origin` is the followed log it came from."""
+    return NewEntry(
+        kind=pb.ENTRY_KIND_ENVELOPE,
+        id=parsed.id,
+        data=parsed.data,
+        stream=header.stream,
+        seq=header.seq,
+        channel=header.channel,
+        audience=tuple(reader.desk for reader in header.audience),
+        sender=header.sender,
+        create_time_ms=header.create_time_ms,
+        origin=origin,
+    )
+
+
+def document_entry(document: documents.Document, *, origin: str = "") -> NewEntry:
+    """A document as an entry."""
+    return NewEntry(kind=pb.ENTRY_KIND_DOCUMENT, id=document.digest, data=document.encode(), origin=origin)

@@ -1,0 +1,92 @@
+"""Other nodes' cosignatures under this node's checkpoints: checked, kept, handed out with the checkpoint they stand under."""
+
+from typing import Final, TypeVar, TypeVarTuple
+
+from exchange import checkpoint
+from exchange.errors import IdentityError, ProofError
+from exchange.store.contract import Store
+from exchange.workers import Workers
+from keys.errors import TocsinError
+from keys.suite import SigningKey
+from keys.trust import Trust, party_of
+
+T = TypeVar("T")
+Arguments = TypeVarTuple("Arguments")
+# The log's own signature needs one line of a note.
+MAX_WITNESSES: Final = checkpoint.MAX_SIGNATURES - 1
+
+
+class Witnesses:
+    """The newest cosignature of each witness.
+
+    Args:
+        name: This node.
+        origin: Its log.
+        store: Where they are kept.
+        trust: Says who a witness is.
+        log_key: The log's own.
+        workers: Read and write the store.
+    """
+
+    def __init__(
+        self, name: str, origin: str, *, store: Store, trust: Trust, log_key: SigningKey, workers: Workers
+    ) -> None:
+        self._name, self._origin = name, origin
+        self._store, self._trust, self._log_key, self._workers = store, trust, log_key, workers
+        self._held: dict[str, bytes] = {}
+
+    def load(self) -> None:
+        """Take from the store what the witnesses of today's rosters signed; blocks."""
+        for node in self._trust.nodes() if self._trust.founded else ():
+            note = self._store.note(self._key(node.node))
+            if note is not None:
+                try:
+                    self._verify(note, node.node)
+                except TocsinError:
+                    # Its key changed since, or the party: it signs again soon.
+                    continue
+                self._held[node.node] = note
+
+    def _key(self, witness: str) -> str:
+        return f"{self._origin}+{witness}"
+
+    def _verify(self, note: bytes, witness: str) -> checkpoint.Checkpoint:
+        listed = self._trust.node(witness)
+        if listed is None or party_of(witness) == party_of(self._name):
+            raise IdentityError("only a node of another party cosigns", caller=witness)
+        seen = checkpoint.verify(note, self._log_key.suite, self._log_key.public, name=self._name)
+        checkpoint.verify_cosignature(note, listed.log_key.suite, listed.log_key.key, name=witness)
+        if seen.origin != self._origin:
+            raise ProofError("the cosigned checkpoint is none of this log")
+        return seen
+
+    async def add(self, note: bytes, *, by: str) -> None:
+        """Keep a node's signature under one of our checkpoints.
+
+        Raises:
+            IdentityError: The caller is no node of another party.
+            ProofError: Not one of our checkpoints, or not signed by the caller.
+        """
+        # One line of its own: what else the caller put under the note is not ours to hand on.
+        note = checkpoint.only(note, (self._name, by))
+        seen = self._verify(note, by)
+        size = await self._workers.run(self._store.size)
+        if seen.size > size or await self._workers.run(self._store.root, seen.size) != seen.root:
+            raise ProofError("the cosigned checkpoint is none of this log")
+        held = self._held.get(by)
+        if held is None or checkpoint.parse(held).size <= seen.size:
+            self._held[by] = note
+            await self._workers.run(self._store.set_note, self._key(by), note)
+
+    def under(self, note: bytes) -> bytes:
+        """Our note with the cosignatures under the very same text."""
+        return checkpoint.join(note, sorted(self._held.values(), reverse=True)[:MAX_WITNESSES])
+
+    def newest(self) -> bytes:
+        """The newest checkpoint that a node of another party cosigned, with all its cosignatures; empty when there is none."""
+        newest = max(self._held.values(), key=_size, default=b"")
+        return self.under(newest) if newest else b""
+
+
+def _size(note: bytes) -> int:
+    return checkpoint.parse(note).size
