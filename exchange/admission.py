@@ -4,59 +4,26 @@ Nodes and desks run the same code, so that a colluding node gains nothing. Two p
 `judge` for archives and evidence: no freshness, no expiry, a key that ended by derived position.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-
-from exchange import policy
-from exchange.audiences import Audiences
-from exchange.envelope import Checked, Parsed, check
+from exchange.envelope import Parsed
 from exchange.errors import (
     AudienceError,
-    CourierError,
     ExpiredError,
     ForkError,
     PinnedError,
-    PolicyError,
     SenderEndedError,
-    SenderError,
     StaleError,
     StreamError,
 )
+from exchange.rights import Admitted, Answered, Rights, agreement_facts, roster_facts
 from exchange.standing import Position, Verdict, standing
 from exchange.v1 import envelope_pb2 as pb
-from keys.errors import UnknownSuiteError
-from keys.trust import AgreementView, MissingDocumentError, RosterView, Trust, WrongLineageError, party_of, week_of
-from keys.v1 import documents_pb2 as docs
+from keys.trust import MissingDocumentError, RosterView, party_of, week_of
 
-Answered = Callable[[bytes], pb.Header | None]
-"""Finds the header of a held envelope by its id; None when it is not held."""
+__all__ = ["Admission", "Admitted", "Answered", "check_stream"]
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
-    """An envelope that passed every rule; `warnings` are loud facts that did not stop it."""
-
-    checked: Checked
-    rule: docs.ChannelRule
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def header(self) -> pb.Header:
-        """The verified header."""
-        return self.checked.header
-
-    @property
-    def id(self) -> bytes:
-        """The identity, 32 bytes."""
-        return self.checked.id
-
-
-class Admission:
+class Admission(Rights):
     """The rules over one Trust."""
-
-    def __init__(self, trust: Trust) -> None:
-        self.trust = trust
-        self._audiences = Audiences()
 
     def admit(
         self,
@@ -79,7 +46,7 @@ class Admission:
         admitted = self.rights(parsed, answered=answered)
         header = admitted.header
         agreement = self.trust.find_agreement(header.agreement)
-        bounds, facts = agreement.body, _agreement_facts(agreement)
+        bounds, facts = agreement.body, agreement_facts(agreement)
         if header.create_time_ms > now_ms + bounds.skew_ms:
             raise ExpiredError(
                 "the envelope is made in the future", create_time_ms=header.create_time_ms, now_ms=now_ms, **facts
@@ -92,7 +59,7 @@ class Admission:
             superseded = self.trust.superseded_ms(view)
             if not from_log and superseded is not None and now_ms >= superseded + accept_ms:
                 raise PinnedError(
-                    f"the {pin.party} roster {pin.version} was replaced too long ago", **_roster_facts(view)
+                    f"the {pin.party} roster {pin.version} was replaced too long ago", **roster_facts(view)
                 )
             self._check_voided(header, view)
         disputes = self._check_ended(admitted, position)
@@ -128,96 +95,6 @@ class Admission:
         admitted = self.rights(parsed, answered=answered)
         return Admitted(admitted.checked, admitted.rule, self._check_ended(admitted, position))
 
-    def rights(self, parsed: Parsed, *, answered: Answered) -> Admitted:
-        """The rules that hold for ever: signature, pinned documents, rights, audience, courier group.
-
-        Raises:
-            PeerError: As `admit`.
-        """
-        found = self.trust.desk_key(parsed.outer.key)
-        if found is None:
-            raise SenderError(
-                "no roster held lists the signing key", key=parsed.outer.key.hex(), **self._newest_facts()
-            )
-        desk, key = found
-        if key.suite != parsed.outer.suite:
-            raise UnknownSuiteError(
-                f"the key of {desk} is of suite {key.suite}", suite=parsed.outer.suite, **self._desk_facts(desk)
-            )
-        checked = check(parsed, key.public)
-        header = checked.header
-        if header.sender != desk:
-            raise SenderError(
-                f"the key belongs to {desk}, the header names another sender", desk=desk, **self._desk_facts(desk)
-            )
-        agreement, rosters = self._pinned(header)
-        self._check_sender(header, rosters)
-        rule = self._check_policy(header, agreement, rosters, answered)
-        return Admitted(checked, rule)
-
-    def audience(
-        self, header: pb.Header, agreement: AgreementView, rosters: Mapping[str, RosterView]
-    ) -> tuple[str, ...]:
-        """The desks that may read, by the documents the header pins."""
-        return self._audiences.find(header, agreement, rosters)
-
-    def _pinned(self, header: pb.Header) -> tuple[AgreementView, dict[str, RosterView]]:
-        if header.lineage != self.trust.lineage:
-            raise WrongLineageError("the envelope belongs to another exchange", document="agreement", version=1)
-        self._require_held(header)
-        agreement = self.trust.find_agreement(header.agreement)
-        body, facts = agreement.body, _agreement_facts(agreement)
-        if header.agreement_version != body.version:
-            raise PinnedError("the pinned agreement has another version than its digest says", **facts)
-        _require_suite(header.suite, agreement)
-        if header.create_time_ms < body.effective_time_ms - body.skew_ms:
-            raise PinnedError(f"agreement {body.version} is not yet in force", **facts)
-        if header.create_time_ms >= self.trust.agreement_ends_ms(agreement):
-            raise PinnedError(f"agreement {body.version} was no longer in force", **facts)
-        if header.expire_time_ms > header.create_time_ms + body.lifetime_ms:
-            raise ExpiredError("the envelope claims a longer life than the agreement allows", **facts)
-        if [pin.party for pin in header.rosters] != [member.party for member in body.parties]:
-            raise PinnedError("an envelope pins one roster of each party", **facts)
-        rosters = {}
-        for pin in header.rosters:
-            view = self.trust.find_roster(pin.digest)
-            if (view.party, view.body.generation, view.body.version) != (pin.party, pin.generation, pin.version):
-                raise PinnedError(
-                    f"the pinned {pin.party} roster has another number than its digest says", **_roster_facts(view)
-                )
-            if not view.body.issue_time_ms - body.skew_ms <= header.create_time_ms < view.body.expire_time_ms:
-                raise PinnedError(f"the pinned {pin.party} roster was not in force", **_roster_facts(view))
-            rosters[pin.party] = view
-        return agreement, rosters
-
-    def _require_held(self, header: pb.Header) -> None:
-        if not self.trust.holds(header.agreement):
-            raise MissingDocumentError(
-                f"agreement {header.agreement_version} is not held",
-                document="agreement",
-                version=header.agreement_version,
-                digest=header.agreement.hex(),
-            )
-        for pin in header.rosters:
-            if not self.trust.holds(pin.digest):
-                raise MissingDocumentError(
-                    f"the pinned {pin.party} roster {pin.version} is not held",
-                    document=f"{pin.party} roster",
-                    version=pin.version,
-                    digest=pin.digest.hex(),
-                )
-
-    def _check_sender(self, header: pb.Header, rosters: Mapping[str, RosterView]) -> None:
-        view = rosters.get(party_of(header.sender))
-        facts = _roster_facts(view) if view else {}
-        found = policy.find_desk(rosters, header.sender)
-        key = found[0].keys.get(header.key) if found else None
-        if key is None:
-            raise SenderError(f"the pinned roster lists no such key of {header.sender}", desk=header.sender, **facts)
-        ended = key.last_use_ms and header.create_time_ms >= key.last_use_ms
-        if key.state != docs.KEY_STATE_ACTIVE or header.create_time_ms < key.first_use_ms or ended:
-            raise SenderError(f"the key of {header.sender} was not in use at that time", desk=header.sender, **facts)
-
     def _check_voided(self, header: pb.Header, pinned: RosterView) -> None:
         """A roster under replaced roster keys gives no rights but those its successor confirms (PROTOCOL 4.6)."""
         if not self.trust.voided(pinned):
@@ -230,7 +107,7 @@ class Admission:
         if unknown:
             raise PinnedError(
                 f"the {pinned.party} roster is void and the new one does not list {', '.join(unknown)}",
-                **_roster_facts(pinned),
+                **roster_facts(pinned),
             )
 
     def _check_ended(self, admitted: Admitted, position: Position | None) -> tuple[str, ...]:
@@ -250,55 +127,6 @@ class Admission:
                 desk=header.sender,
                 channel=header.channel,
                 **self._desk_facts(header.sender),
-            )
-
-    def _check_policy(
-        self, header: pb.Header, agreement: AgreementView, rosters: Mapping[str, RosterView], answered: Answered
-    ) -> docs.ChannelRule:
-        rule, facts = agreement.channels.get(header.channel), _agreement_facts(agreement)
-        if rule is None:
-            raise PolicyError(
-                f"agreement {agreement.body.version} has no channel {header.channel}", channel=header.channel, **facts
-            )
-        if header.marking not in policy.MARKING_NAMES:
-            raise PolicyError("the marking is none of TLP 2.0", **facts)
-        _require_courier(header, rule, facts)
-        names = tuple(reader.desk for reader in header.audience)
-        if header.answers:
-            self._check_answer(header, names, answered, facts)
-            return rule
-        if not policy.may_publish(agreement, rosters, sender=header.sender, channel=header.channel):
-            raise PolicyError(
-                f"agreement {agreement.body.version} does not let {header.sender} publish on {header.channel}",
-                desk=header.sender,
-                channel=header.channel,
-                **facts,
-            )
-        wanted = self.audience(header, agreement, rosters)
-        narrowed = header.marking == docs.MARKING_RED and set(names) <= set(wanted)
-        if names != wanted and not narrowed:
-            extra, left_out = sorted(set(names) - set(wanted)), sorted(set(wanted) - set(names))
-            raise AudienceError(
-                f"the audience differs from the agreed one: not allowed {extra}, left out {left_out}",
-                extra=",".join(extra),
-                left_out=",".join(left_out),
-                **facts,
-            )
-        return rule
-
-    def _check_answer(
-        self, header: pb.Header, names: tuple[str, ...], answered: Answered, facts: Mapping[str, str]
-    ) -> None:
-        """Control items are allowed to any member of the envelope they name, towards its members only."""
-        first = answered(header.answers)
-        if first is None:
-            raise MissingDocumentError("the envelope that is answered is not held", id=header.answers.hex())
-        members = {reader.desk for reader in first.audience} | {first.sender}
-        if header.sender not in members:
-            raise PolicyError(f"{header.sender} is no member of the envelope it answers", desk=header.sender, **facts)
-        if not set(names) <= members or (header.channel, header.marking) != (first.channel, first.marking):
-            raise AudienceError(
-                "an answer goes to members of the envelope it names, on its channel and marking", **facts
             )
 
     def _check_cards(self, header: pb.Header, revocation_ms: int) -> None:
@@ -321,43 +149,6 @@ class Admission:
                 raise AudienceError(
                     f"not the key card of {reader.desk} for that week", **_card_facts(reader.desk, week)
                 )
-
-    def _newest_facts(self) -> dict[str, str]:
-        """Every newest roster: where a desk that is not known should have been."""
-        held = [self.trust.roster(party) for party in self.trust.parties if self.trust.has_roster(party)]
-        return {"document": "roster", "version": ",".join(f"{view.party} {view.body.version}" for view in held)}
-
-    def _desk_facts(self, desk: str) -> dict[str, str]:
-        """The newest roster of a desk's party."""
-        return _roster_facts(self.trust.roster(party_of(desk)))
-
-
-# Every refusal names the document that it follows from, and its version (docs/PROTOCOL.md section 12).
-
-
-def _require_suite(suite_id: int, agreement: AgreementView) -> None:
-    """A suite that the agreement does not list, or no longer, is of no use (docs/PROTOCOL.md section 3.1)."""
-    if suite_id not in agreement.body.suites:
-        raise UnknownSuiteError(
-            f"agreement {agreement.body.version} does not allow suite {suite_id}",
-            suite=suite_id,
-            **_agreement_facts(agreement),
-        )
-
-
-def _require_courier(header: pb.Header, rule: docs.ChannelRule, facts: Mapping[str, str]) -> None:
-    """A courier key exactly where the rule names a group (docs/PROTOCOL.md section 5.6)."""
-    if bool(rule.courier_group) != bool(header.courier):
-        needs = "requires a" if rule.courier_group else "uses no"
-        raise CourierError(f"channel {header.channel} {needs} courier key", channel=header.channel, **facts)
-
-
-def _agreement_facts(view: AgreementView) -> dict[str, str]:
-    return {"document": "agreement", "version": str(view.body.version)}
-
-
-def _roster_facts(view: RosterView) -> dict[str, str]:
-    return {"document": f"{view.party} roster", "version": str(view.body.version), "party": view.party}
 
 
 def _card_facts(desk: str, week: int) -> dict[str, str]:

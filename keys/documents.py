@@ -8,7 +8,7 @@ from google.protobuf.message import DecodeError, Message
 
 from keys import suite
 from keys.encoding import canonical_bytes, leaf_digest, pae, parse_canonical
-from keys.errors import NotCanonicalError, PeerError, SignatureError, UnknownSuiteError
+from keys.errors import NotCanonicalError, PeerError, SignatureError, UnknownSuiteError, UsageError
 from keys.v1 import documents_pb2 as pb
 
 M = TypeVar("M", bound=Message)
@@ -21,8 +21,10 @@ BODIES: Final[dict[str, type[Message]]] = {
     "tocsin/1/card": pb.KeyCard,
     "tocsin/1/renunciation": pb.Renunciation,
 }
-# 150 desks with composite keys and their possession proofs fit; it bounds what a peer can make us parse.
+# 180 desks with one composite key and its possession proof fit; it bounds what a peer can make us parse.
 MAX_DOCUMENT_BYTES: Final = 1_000_000
+SIGNATURE_BYTES: Final = 5_000
+"""More than any one signature takes."""
 MAX_SIGNATURES: Final = 64
 
 
@@ -78,21 +80,42 @@ def document_digest(type_: str, body: bytes) -> bytes:
 
 
 def make(message: Message) -> Document:
-    """An unsigned document around a body we made."""
+    """An unsigned document around a body we made.
+
+    Raises:
+        UsageError: Too long to be taken by anyone once it is signed.
+    """
     type_ = next(name for name, kind in BODIES.items() if type(message) is kind)
     body = canonical_bytes(message)
+    _require_size(type_, len(body) + SIGNATURE_BYTES)
     return Document(type_, body, (), document_digest(type_, body))
 
 
 def sign(document: Document, key: suite.Signer, *, role: str) -> Document:
-    """Add a signature; signing twice with one key changes nothing."""
+    """Add a signature; signing twice with one key changes nothing.
+
+    Raises:
+        UsageError: With it the document would be too long to be taken.
+    """
     identity = suite.key_id(key.suite, role, key.public)
     if any(known == identity for _, known, _ in document.signatures):
         return document
     signature = key.sign(preimage(document.type, document.body), ctx=document.type)
-    return Document(
+    signed = Document(
         document.type, document.body, (*document.signatures, (key.suite, identity, signature)), document.digest
     )
+    _require_size(signed.type, len(signed.encode()))
+    return signed
+
+
+def _require_size(type_: str, size: int) -> None:
+    if size > MAX_DOCUMENT_BYTES:
+        raise UsageError(
+            f"{type_} of {size:,} bytes with its signatures; nobody takes more than {MAX_DOCUMENT_BYTES:,}",
+            hint="in a roster each key takes 5,400 bytes: leave out keys that ended, their revocations keep them so; "
+            "or let people share a desk",
+            size=size,
+        )
 
 
 def decode(data: bytes) -> Document:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from exchange import admission, envelope, errors, policy
+from exchange import envelope, errors, policy, rights
 from exchange.admission import Admission
 from exchange.envelope import Parsed
 from keys import documents, founding, suite
@@ -313,7 +313,7 @@ def test_18_an_agreement_takes_a_suite_into_use_and_ends_it(trust: Trust, monkey
     over = day2 + trust.agreement(day2).body.grace_ms
     with pytest.raises(errors.PinnedError):
         Admission(trust).rights(offer(added, over), answered=mail.nothing_answered)
-    monkeypatch.setattr(admission, "_require_suite", yes)
+    monkeypatch.setattr(rights, "_require_suite", yes)
     assert mail.admit(trust, downgraded, now_ms=day2)
 
 
@@ -645,7 +645,7 @@ def test_39_a_channel_that_requires_a_courier_key_takes_nothing_without(monkeypa
         mail.admit(trust, parsed)
     assert failure.value.metadata["version"] == "2"
     assert mail.admit(trust, mail.send(trust, draft(trust), courier=COURIER))
-    monkeypatch.setattr(admission, "_require_courier", yes)
+    monkeypatch.setattr(rights, "_require_courier", yes)
     assert mail.admit(trust, parsed)
 
 

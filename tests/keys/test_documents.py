@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keys import documents, suite
-from keys.errors import NotCanonicalError, PeerError, SignatureError
+from keys import documents, founding, suite
+from keys.errors import NotCanonicalError, PeerError, SignatureError, UsageError
 from keys.trust import Trust
 from keys.v1 import documents_pb2 as pb
-from tests.world import world
+from tests.world import NOON, world
 
 ROLE = "root"
 
@@ -162,3 +162,37 @@ def test_no_bytes_raise_anything_but_a_peer_error(junk: bytes) -> None:
         unsigned = documents.Document(kind, junk, (), documents.document_digest(kind, junk))
         with suppress(PeerError):
             shared_trust().take(unsigned, now_ms=world().now_ms)
+
+
+# ---- a roster too long for anyone to take is not made
+
+
+def _crowded(count: int) -> pb.Roster:
+    entry = founding.desk_entry("kr.motie/d", suite.SigningKey.generate(1), lineage=bytes(32))
+    body = pb.Roster(party="kr")
+    for number in range(count):
+        entry.desk = f"kr.motie/desk-{number:04}"
+        body.desks.append(entry)
+    return body
+
+
+def test_a_roster_nobody_would_take_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    party = founding.found_party("kr", now_ms=NOON)
+    fits = founding.next_roster(party, _crowded(180), lineage=bytes(32), previous=None, now_ms=NOON)
+    assert documents.decode(fits.encode()).digest == fits.digest
+    with pytest.raises(UsageError) as failure:
+        founding.next_roster(party, _crowded(190), lineage=bytes(32), previous=None, now_ms=NOON)
+    assert "leave out keys that ended" in failure.value.hint
+    monkeypatch.setattr(documents, "_require_size", lambda *_: None)
+    made = founding.next_roster(party, _crowded(190), lineage=bytes(32), previous=None, now_ms=NOON)
+    with pytest.raises(NotCanonicalError):
+        documents.decode(made.encode())
+
+
+def test_a_signature_too_many_is_not_added() -> None:
+    document = documents.make(_crowded(184))
+    for _ in range(2):
+        document = documents.sign(document, suite.SigningKey.generate(1), role="roster")
+    with pytest.raises(UsageError):
+        documents.sign(document, suite.SigningKey.generate(1), role="roster")
+    assert documents.decode(document.encode()).digest == document.digest
