@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from keys import ceremony, documents, drafts, suite, windows
+from keys import ceremony, documents, drafts, node_keys, suite, windows
 from keys.ceremony import Group
 from keys.documents import Document
 from keys.encoding import parse_canonical
@@ -164,8 +164,19 @@ def _check_plan(plan: Plan, trust: Trust, now_ms: int) -> None:
 
 def _gate(plan: Plan, step: Step, trust: Trust, now_ms: int) -> str:
     """Why a due step waits; refuses one that is so late that what follows would break its window."""
+    party = trust.party_document(plan.party)
+    replacing = party.roster.generation != trust.roster(plan.party).body.generation
+    if replacing and plan.kind is not Kind.ROSTER and step.signed_by == "roster":
+        # A roster of this plan would be the first of the new keys, before everybody knows them.
+        return "the roster keys are being replaced: the first roster of the new ones comes first"
     if plan.emergency:
         return ""
+    if plan.kind is Kind.ROSTER and step.id == "publish":
+        nodes = node_keys.changing(trust, plan.party, now_ms=now_ms)
+        if nodes:
+            return (
+                f"a key of {', '.join(nodes)} changed lately; new roster keys would void the roster that names the old"
+            )
     if step.id == "publish" and now_ms > plan.times.publish_ms:
         late = replace(plan.times, publish_ms=now_ms)
         if plan.kind in (Kind.STATUS, Kind.LOG):

@@ -82,10 +82,6 @@ class WindowError(UsageError):
     """A plan breaks the algebra; metadata `rule` is the id below, `earliest_ms` the first time that works."""
 
 
-def _announced(times: Times, _: Bounds) -> int:
-    return times.announce_ms
-
-
 def _published(times: Times, _: Bounds) -> int:
     return times.publish_ms
 
@@ -142,8 +138,9 @@ RULES: Final[Mapping[Kind, tuple[Rule, ...]]] = {
         Rule(
             "desk.publish",
             "publish",
-            "the key is announced (prepared) and confirmed before the roster makes it active",
-            _announced,
+            "T >= announcement + S: a key that no roster held lists is refused at once and waits for nothing, so everybody"
+            " knows it as prepared before its first use, by any clock; every party confirmed that, or was said to be away",
+            lambda t, b: t.announce_ms + b.skew_ms,
         ),
         Rule(
             "desk.first-use",

@@ -149,10 +149,10 @@ def test_times_that_break_the_algebra_are_refused_with_the_earliest_that_works(o
     trust, new = own.trust(), fresh(own, Kind.DESK)
     made = plan_of(own, trust, Kind.DESK, new)
     with pytest.raises(WindowError) as refused:
-        plan_of(own, trust, Kind.DESK, new, times={"publish_ms": NOON, "first_use_ms": NOON + 1})
+        plan_of(own, trust, Kind.DESK, new, times={"publish_ms": NOON + DAY, "first_use_ms": NOON + DAY + 1})
     assert refused.value.metadata["rule"] == "desk.first-use"
     works = int(refused.value.metadata["earliest_ms"])
-    plan_of(own, trust, Kind.DESK, new, times={"publish_ms": NOON, "first_use_ms": works})
+    plan_of(own, trust, Kind.DESK, new, times={"publish_ms": NOON + DAY, "first_use_ms": works})
     with pytest.raises(WindowError) as refused:
         plan_of(own, trust, Kind.DESK, new, times={"retire_ms": made.times.first_use_ms})
     assert refused.value.metadata["rule"] == "desk.retire"

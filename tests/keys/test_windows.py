@@ -47,7 +47,8 @@ def test_the_earliest_times_keep_every_rule_and_a_moment_sooner_breaks_one(
 
 def test_a_refusal_names_the_rule_and_the_earliest_time_that_works() -> None:
     good = windows.earliest(Kind.DESK, BOUNDS, start_ms=NOON)
-    assert good.first_use_ms == NOON + BOUNDS.revocation_ms
+    assert good.publish_ms == NOON + BOUNDS.skew_ms
+    assert good.first_use_ms == good.publish_ms + BOUNDS.revocation_ms
     assert good.retire_ms == good.first_use_ms + BOUNDS.lifetime_ms + 2 * BOUNDS.skew_ms
     with pytest.raises(WindowError) as refused:
         windows.check(Kind.DESK, replace(good, first_use_ms=good.first_use_ms - 1), BOUNDS)

@@ -94,6 +94,20 @@ def test_a_new_signing_key_is_first_used_r_after_its_roster() -> None:
     proved(theorem, lambda m: earliest(Kind.DESK, "first-use", m), lambda m: m.T, lambda m: m.T + m.R - 3 * m.S - 2)
 
 
+def test_a_new_signing_key_is_known_everywhere_before_its_first_use() -> None:
+    """A key in no roster held is refused at once; it must have been announced, by any clock, R before."""
+
+    def theorem(publish: Variant) -> bool:
+        m = Model()
+        m.solver.add(m.T >= publish(m), m.A >= m.T + m.R)
+        made, _, arrives = m.letter()
+        m.solver.add(m.at(made, "sender") >= m.A)
+        m.at(arrives, "reader")
+        return m.holds_never(z3.Not(m.knows("reader", m.start, arrives)))
+
+    proved(theorem, lambda m: earliest(Kind.DESK, "publish", m), lambda m: m.start)
+
+
 @pytest.mark.parametrize("kind", [Kind.DESK, Kind.COURIER])
 def test_an_old_key_is_kept_until_a_plus_l_plus_2s(kind: Kind) -> None:
     """An old key ends at X: nothing honest that was made with it before A is then still to be taken."""
