@@ -123,7 +123,7 @@ def _derive(header: pb.Header, identity: bytes, position: Position, endings: Seq
         raise ProofError(f"the log of {node} is not shown to hold what ended the key", log=node)
     at, ended_at = places[identity], min(places[ending.document] for ending in endings)
     for shown, head in zip(position.heads, heads, strict=True):
-        if at < head.size <= ended_at and (cosigner := _cosigner(shown.note, head, party, trust)):
+        if covers(head.size, at, ended_at) and (cosigner := _cosigner(shown.note, head, party, trust)):
             return f"{node} held it at {at}, below the {head.size} that {cosigner} cosigned before"
     raise ProofError(f"no node of {party} cosigned a head of {node} that holds it before the key ended", log=node)
 
@@ -141,6 +141,11 @@ def _heads(position: Position, trust: Trust) -> tuple[list[Checkpoint], str]:
     for (old, new), shown in zip(pairwise(heads), position.heads[1:], strict=True):
         verify_consistency(old.size, new.size, old.root, new.root, shown.consistency)
     return heads, node
+
+
+def covers(size: int, position: int, ended: int) -> bool:
+    """Whether a head of that size holds the envelope, and was there before what ended the key."""
+    return position < size <= ended
 
 
 def node_of(origin: str) -> str:

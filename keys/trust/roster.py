@@ -9,7 +9,7 @@ from keys.documents import Document
 from keys.errors import BadKeyError, SignatureError, UnknownSuiteError
 from keys.trust.claims import Claims
 from keys.trust.errors import RollbackError, TrustError
-from keys.trust.held import Held, check_chain
+from keys.trust.held import Held, PartyChain, check_chain
 from keys.trust.names import mission_of, name_ok, party_of
 from keys.trust.views import Desk, DeskKey, RosterView
 from keys.v1 import documents_pb2 as pb
@@ -23,8 +23,35 @@ KeyFault = (BadKeyError, SignatureError, UnknownSuiteError)
 def take(held: Held, document: Document, now_ms: int) -> tuple[str, ...]:
     """Take the next roster of a party; a desk or node with a bad key is disabled alone."""
     chain = held.claimed_chain(document)
+    documents.require(document, chain.current.roster, role="roster")
+    reading, view = _read(held, chain, document, now_ms, held.arrivals[document.digest])
+    reading.claims.commit()
+    chain.rosters.append(view)
+    held.rosters[document.digest] = view
+    for desk in view.desks.values():
+        held.keys_by_id.update((key.id, (desk.name, key)) for key in desk.keys.values())
+    held.hold(document)
+    if view.body.issue_time_ms + reading.agreement.hold_ms < now_ms:
+        # The hold counts from the issue time, so that all compute one audience: a late arrival eats it up.
+        reading.events.append(f"{view.party}: this roster arrives later than the hold after its issue")
+    return tuple(reading.events)
+
+
+def rehearse(held: Held, document: Document, now_ms: int) -> tuple[str, ...]:
+    """What taking a roster would say if it were signed; nothing is held or claimed.
+
+    Raises:
+        TrustError: It would be refused, signed or not.
+    """
+    chain = held.claimed_chain(document)
+    reading, _ = _read(held, chain, document, now_ms, now_ms)
+    return tuple(reading.events)
+
+
+def _read(
+    held: Held, chain: PartyChain, document: Document, now_ms: int, taken_ms: int
+) -> tuple["_Reading", RosterView]:
     party = chain.current
-    documents.require(document, party.roster, role="roster")
     body = documents.body(document, pb.Roster)
     held.require_lineage(body.lineage, "roster")
     if body.party != party.party:
@@ -46,19 +73,8 @@ def take(held: Held, document: Document, now_ms: int) -> tuple[str, ...]:
     # As of its issue, not of its arrival: everybody reads the same caps, suites and hold from it.
     agreement = held.agreement(body.issue_time_ms).body
     _check_times(body, chain.newest, agreement, now_ms)
-    taken_ms = held.arrivals[document.digest]
     reading = _Reading(held.lineage, body, chain.newest, agreement, Claims(held.components), taken_ms)
-    view = reading.view(document)
-    reading.claims.commit()
-    chain.rosters.append(view)
-    held.rosters[document.digest] = view
-    for desk in view.desks.values():
-        held.keys_by_id.update((key.id, (desk.name, key)) for key in desk.keys.values())
-    held.hold(document)
-    if body.issue_time_ms + agreement.hold_ms < now_ms:
-        # The hold counts from the issue time, so that all compute one audience: a late arrival eats it up.
-        reading.events.append(f"{body.party}: this roster arrives later than the hold after its issue")
-    return tuple(reading.events)
+    return reading, reading.view(document)
 
 
 def _check_times(body: pb.Roster, newest: RosterView | None, agreement: pb.Agreement, now_ms: int) -> None:

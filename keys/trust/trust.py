@@ -69,6 +69,14 @@ class Trust:
         self.version += 1
         return Taken(document, new=True, events=events)
 
+    def rehearse(self, document: Document, *, now_ms: int) -> tuple[str, ...]:
+        """What taking a roster would say if it were signed, so that nobody signs one that is refused. Nothing changes.
+
+        Raises:
+            TrustError: Or another PeerError: it would be refused, signed or not.
+        """
+        return roster.rehearse(self._held, document, now_ms)
+
     # ---- reading
 
     def documents(self) -> Sequence[Document]:
@@ -297,7 +305,7 @@ def _name_document(error: PeerError, document: Document) -> None:
     kind = document.type.removeprefix("tocsin/1/")
     whose = getattr(claimed, "party", "") or getattr(claimed, "desk", "")
     error.metadata.setdefault("document", f"{whose[:MAX_NAME_BYTES]} {kind}".strip())
-    error.metadata.setdefault("version", str(getattr(claimed, "version", getattr(claimed, "week", ""))))
+    error.metadata.setdefault("version", str(getattr(claimed, "version", getattr(claimed, "week", 1))))
 
 
 def _suspensions(chain: PartyChain) -> list[pb.Suspension]:

@@ -30,6 +30,11 @@ def refused(trust: Trust, parsed: Parsed, error: type[PeerError], *, now_ms: int
     with pytest.raises(error) as failure:
         mail.admit(trust, parsed, now_ms=now_ms)
     assert type(failure.value) is error, failure.value
+    assert failure.value.hint
+    if failure.value.reason not in ("ENVELOPE_SHAPE", "SIGNATURE_BAD"):
+        # What can be read of it was refused by a document: which, and of which version.
+        assert failure.value.metadata["document"]
+        assert failure.value.metadata["version"]
     return failure.value
 
 

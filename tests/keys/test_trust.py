@@ -35,6 +35,9 @@ def refused(held: Trust, document: Document, error: type[PeerError], *, now_ms: 
     with pytest.raises(error) as failure:
         held.take(document, now_ms=now_ms)
     assert type(failure.value) is error, failure.value
+    assert failure.value.metadata["document"]
+    assert failure.value.metadata["version"]
+    assert failure.value.hint
     assert (held.documents(), held.version, held._held.components) == (before, version, components)
     return failure.value
 
