@@ -20,6 +20,7 @@ from exchange import desk as desks
 from exchange import files, policy, report
 from exchange.clock import now_ms
 from exchange.desk import Delivery, Desk, DeskSettings
+from exchange.evidence import cli as evidence_cli
 from exchange.node import app as nodes
 from exchange.text import printable
 from keys import documents
@@ -39,6 +40,7 @@ documents_app = typer.Typer(no_args_is_help=True, help="What the parties signed.
 app.add_typer(node_app, name="node")
 app.add_typer(desk_app, name="desk")
 app.add_typer(documents_app, name="documents")
+app.add_typer(evidence_cli.app, name="evidence")
 
 out = Console()
 err = Console(stderr=True)

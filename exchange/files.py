@@ -64,6 +64,23 @@ def private_directory(path: Path) -> Path:
     return path
 
 
+def save_private(path: Path, data: bytes) -> None:
+    """Write a file only its owner can read; replaces the file in one step.
+
+    Raises:
+        UsageError: It cannot be written.
+    """
+    fresh = path.with_name(path.name + ".new")
+    try:
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error}") from None
+
+
 def save_bundle(path: Path, held: Iterable[Document]) -> None:
     """Write documents, in the order in which they can be taken; replaces the file in one step."""
     data = pb.PutDocumentsRequest(documents=[d.encode() for d in held]).SerializeToString()

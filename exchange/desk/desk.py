@@ -11,8 +11,10 @@ from exchange import files, policy, tls
 from exchange.clock import now_ms
 from exchange.desk.archive import Archive
 from exchange.desk.events import Delivery, Event
+from exchange.desk.forgetting import Forgetting
 from exchange.desk.holdings import Holdings
 from exchange.desk.link import Link
+from exchange.desk.proving import Found, Proving
 from exchange.desk.reading import Reading
 from exchange.desk.sending import Sending
 from exchange.desk.settings import DeskSettings
@@ -76,6 +78,8 @@ class Desk:
         self._link = link(self._own)
         self._sending = Sending(self._own, self._link)
         self._reading = Reading(self._own, self._link)
+        self._forgetting = Forgetting(self._own)
+        self._proving = Proving(self._own, self._link)
         self._tasks: list[asyncio.Task[None]] = []
 
     @classmethod
@@ -133,9 +137,10 @@ class Desk:
         return self._own.state
 
     async def __aenter__(self) -> Self:
-        """Start sealing and sending."""
+        """Start sealing and sending; destroy what is due."""
         self.make_cards()
-        self._tasks = [asyncio.create_task(self._sending.sealing.run()), asyncio.create_task(self._sending.run())]
+        work = (self._sending.sealing.run(), self._sending.run(), self._forgetting.run())
+        self._tasks = [asyncio.create_task(one) for one in work]
         self._own.state = "starting"
         return self
 
@@ -273,6 +278,23 @@ class Desk:
             ProofError: It does not.
         """
         self._reading.check_receipt(delivery)
+
+    def find_report(self, report: bytes) -> list[Found]:
+        """Every place in the archive where a report of this id stands, sent or read; no network."""
+        return self._proving.find(report)
+
+    async def evidence(self, envelope: bytes, index: int, *, ask: bool = True) -> tuple[bytes, list[str]]:
+        """A file that proves one item to a stranger and shows nothing of the others, and what it lacks, in words.
+
+        Args:
+            envelope: Id of an envelope sent or read here.
+            index: The item in it, from 0.
+            ask: Ask the node for heads that other parties cosigned.
+
+        Raises:
+            UsageError: No such item here, or no receipt of it yet.
+        """
+        return await self._proving.evidence(envelope, index, ask=ask)
 
     def events(self) -> list[Event]:
         """Take the events since the last call, oldest first."""

@@ -115,10 +115,11 @@ class Papers:
         return max(ours, key=lambda r: (r.generation, r.version), default=None)
 
     def log_keys(self, node: str) -> list[docs.PublicKey]:
-        """Every log key that a roster here lists for a node."""
-        return [
-            n.log_key for r in self.rosters.values() for n in r.nodes if n.node == node and r.party == party_of(node)
-        ]
+        """Every log key that a roster of its party's newest generation shown here lists for a node."""
+        newest = self.roster_of(party_of(node))
+        number = (newest.party, newest.generation) if newest else None
+        ours = [r for r in self.rosters.values() if (r.party, r.generation) == number]
+        return [n.log_key for r in ours for n in r.nodes if n.node == node]
 
     def endings(self, sender: str, key: bytes) -> tuple[bool, set[bytes], int]:
         """Whether a key ended; the documents that ended it first; the earliest time that is claimed for it.
