@@ -7,8 +7,20 @@ print(delivery.report.summary, delivery.sender, delivery.receipt)
 """
 
 from exchange.desk.desk import Desk, init
-from exchange.desk.events import Conflict, Delivery, Event, Gap, Refused, Stale
+from exchange.desk.events import Conflict, Delivery, Event, Gap, Overdue, Refused, Stale
 from exchange.desk.settings import DeskSettings
 from exchange.desk.sync import SyncDesk
 
-__all__ = ["Conflict", "Delivery", "Desk", "DeskSettings", "Event", "Gap", "Refused", "Stale", "SyncDesk", "init"]
+__all__ = [
+    "Conflict",
+    "Delivery",
+    "Desk",
+    "DeskSettings",
+    "Event",
+    "Gap",
+    "Overdue",
+    "Refused",
+    "Stale",
+    "SyncDesk",
+    "init",
+]

@@ -36,6 +36,7 @@ CREATE INDEX IF NOT EXISTS received_channel ON received (channel, position);
 CREATE TABLE IF NOT EXISTS said (report BLOB NOT NULL, sender TEXT NOT NULL, digest BLOB NOT NULL, PRIMARY KEY (report, sender, digest)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS unread (id BLOB PRIMARY KEY, channel TEXT NOT NULL, items BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS cursor (channel TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS drained (channel TEXT PRIMARY KEY, time_ms INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS note (origin TEXT PRIMARY KEY, note BLOB NOT NULL) WITHOUT ROWID;
 """
 
@@ -337,6 +338,19 @@ class Archive:
         self._db.execute(
             "INSERT INTO cursor VALUES (?, ?) ON CONFLICT DO UPDATE SET position = excluded.position",
             (channel, position),
+        )
+
+    def drained_ms(self, channel: str) -> int:
+        """Until when a channel was read to the end of the node's log, ms UTC; 0 for never."""
+        with _failing(), self._lock:
+            row = self._db.execute("SELECT time_ms FROM drained WHERE channel = ?", (channel,)).fetchone()
+            return int(row[0]) if row else 0
+
+    def set_drained(self, channel: str, time_ms: int) -> None:
+        """A channel was read to the end as of a time; inside a transaction."""
+        self._db.execute(
+            "INSERT INTO drained VALUES (?, ?) ON CONFLICT DO UPDATE SET time_ms = max(time_ms, excluded.time_ms)",
+            (channel, time_ms),
         )
 
     def note(self, origin: str) -> bytes | None:

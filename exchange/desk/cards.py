@@ -1,10 +1,15 @@
 """Key cards of a desk: this week's and the next five, so that a cut-off desk can still be written to."""
 
 from collections.abc import Callable
+from typing import Final
 
 from keys import documents, founding, suite
+from keys.errors import OpenError
 from keys.keystore import Keystore
 from keys.trust import CARDS_AHEAD, Trust, week_of
+
+_PREFIX: Final = "card-"
+_KIND: Final = "card"
 
 
 class Cards:
@@ -32,11 +37,26 @@ class Cards:
         """The key that opens what was sealed to this desk in a week.
 
         Raises:
-            UsageError: There is none.
+            OpenError: There is none, or none any more.
         """
         if week not in self._opened:
-            self._opened[week] = suite.CardKey.from_seed(self._keystore.get(f"card-{week}"))
+            if week not in self.weeks():
+                raise OpenError(
+                    f"this desk has no key card seed of week {week}",
+                    hint="a seed is destroyed once its week is long past; ask the sender to send again",
+                )
+            self._opened[week] = suite.CardKey.from_seed(self._keystore.get(f"{_PREFIX}{week}"))
         return self._opened[week]
+
+    def weeks(self) -> list[int]:
+        """Weeks whose seeds are held."""
+        names = self._keystore.names()
+        return sorted(int(name.removeprefix(_PREFIX)) for name in names if name.startswith(_PREFIX))
+
+    def destroy(self, week: int) -> None:
+        """Destroy the seed of a week, in the keystore and, as far as Python lets one, in memory."""
+        self._keystore.delete(f"{_PREFIX}{week}")
+        self._opened.pop(week, None)
 
     def make(self, *, listed: bool) -> list[documents.Document]:
         """Make what is missing; returns the new cards, which the node must get.
@@ -46,9 +66,8 @@ class Cards:
         """
         made = []
         for week in self._weeks():
-            name = f"card-{week}"
-            if name not in self._keystore.names():
-                self._keystore.put(name, suite.CardKey.generate().seed(), kind="card")
+            if week not in self.weeks():
+                self._keystore.put(f"{_PREFIX}{week}", suite.CardKey.generate().seed(), kind=_KIND)
             if listed and self._trust.card(self._name, week) is None:
                 card = founding.key_card(self._name, self._key, self.of(week), lineage=self._trust.lineage, week=week)
                 self._trust.take(card, now_ms=self._clock())

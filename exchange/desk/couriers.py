@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from exchange.errors import CourierError
 from keys import courier, courier_store
+from keys.courier import CourierKey
 from keys.keystore import Keystore
 from keys.windows import Bounds
 
@@ -22,6 +23,10 @@ class Couriers:
     def __repr__(self) -> str:
         """Never a key."""
         return "Couriers(...)"
+
+    def held(self) -> list[CourierKey]:
+        """Every key in the keystore."""
+        return courier_store.held(self._keystore)
 
     def sealing(self, group: str) -> bytes | None:
         """The key to seal with on a channel whose rule names a group; None for no group.

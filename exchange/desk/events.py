@@ -107,4 +107,20 @@ class Refused:
         return f"refused by {self.rule}: {self.text}"
 
 
-Event = Gap | Stale | Conflict | Refused
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """The seed of a week's key card is kept past its time, because not all was read that it may be needed for."""
+
+    week: int
+    due_ms: int
+    channels: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """In words."""
+        return (
+            f"the seed of the key card of week {self.week} is not destroyed yet: "
+            f"{', '.join(self.channels)} not read to the end since it fell due"
+        )
+
+
+Event = Gap | Stale | Conflict | Refused | Overdue

@@ -127,6 +127,9 @@ class Reading:
             for identity, indexes in left.items():
                 self._own.archive.set_unread(identity, channel, sorted(indexes))
             self._own.archive.set_cursor(channel, max(response.next_position, self._own.archive.cursor(channel)))
+            if response.next_position >= head.size:
+                # By both clocks: a node that shows an old head, or a clock of ours that runs ahead, ends no seed early.
+                self._own.archive.set_drained(channel, min(self._own.clock(), head.time_ms))
             self._own.archive.set_note(head.origin, response.checkpoint)
         self._left.update({identity: (channel, indexes) for identity, indexes in left.items()})
         return deliveries, head
