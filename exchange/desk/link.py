@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 import grpc
+import structlog
 from cryptography import x509
 
 from exchange import tls, wire
@@ -17,6 +18,7 @@ from keys import founding
 from keys.encoding import pae
 from keys.errors import TocsinError
 
+log = structlog.get_logger("tocsin.desk")
 RETRY_S: Final = (0.2, 60.0)
 RENEW_MS: Final = 10 * founding.DAY_MS
 ENROL_S: Final = 10
@@ -135,6 +137,10 @@ async def forever(holdings: Holdings, work: Callable[[], Awaitable[None]]) -> No
             raise_if_ours()
         except TocsinError as error:
             holdings.state = f"{error.reason}: {error}"
+        except Exception as error:
+            # A fault of ours must not end sending in silence.
+            holdings.state = f"failed: {error!r}"
+            log.exception("work failed", desk=holdings.name)
         if loop.time() - started > RETRY_S[1]:
             backoff.reset()
         await backoff.wait()

@@ -2,36 +2,32 @@
 
 import asyncio
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 from exchange import envelope, policy, report
 from exchange.desk.holdings import Holdings
+from exchange.desk.outbox import Outgoing
+from exchange.desk.queue import Batch, Queue, Said, Way
 from exchange.errors import PolicyError
 from exchange.v1 import envelope_pb2 as env
 from exchange.v1 import report_pb2 as rep
 from keys.encoding import parse_canonical
 from keys.errors import TocsinError, UsageError
-from keys.trust import week_of
-from keys.v1 import documents_pb2 as docs
+from keys.trust import AgreementView, RosterView, week_of
 
 LINGER_S: Final = 0.01
 BATCH_BYTES: Final = 900_000
-# Checking takes some 50 us a report; between portions the desk sends, receives and keeps its connections alive.
-CHECKED_AT_ONCE: Final = 64
+# A wrap of 1,168 bytes, its reader's name and card in the header.
+READER_BYTES: Final = 1_300
+# Checking takes some 12 us a report; between portions the desk sends, receives and keeps its connections alive.
+CHECKED_AT_ONCE: Final = 256
 MAX_QUEUED: Final = 20_000
+# Envelopes that become durable together, with one flush.
+SEALED_AT_ONCE: Final = 4
 
-
-@dataclass(slots=True)
-class _Queued:
-    channel: str
-    marking: docs.Marking
-    named: tuple[str, ...]
-    answers: bytes
-    item: bytes = field(repr=False)
-    done: asyncio.Future[bytes] = field(repr=False)
+Heads = dict[tuple[str, int, str], tuple[bytes, int, bytes]]
+"""Where each stream of ours stands: (channel, marking, audience) to (stream, number, id)."""
 
 
 class Sealing:
@@ -44,14 +40,17 @@ class Sealing:
 
     def __init__(self, holdings: Holdings, *, grew: Callable[[], None]) -> None:
         self._own, self._grew = holdings, grew
-        self._queued: deque[_Queued] = deque()
+        self._queue = Queue()
         self._wake = asyncio.Event()
+        # Whoever gives out numbers of streams holds it until they are durable.
+        self._numbering = asyncio.Lock()
         self._allowed: tuple[str, int, int] | None = None
+        self._busy = False
 
     @property
     def queued(self) -> bool:
-        """Whether items wait to be sealed."""
-        return bool(self._queued)
+        """Whether items wait to be sealed, or are being sealed."""
+        return self._busy or len(self._queue) > 0
 
     async def publish_all(
         self,
@@ -68,25 +67,23 @@ class Sealing:
         if bool(to) != (marking == "RED"):
             raise UsageError("RED goes to named desks, and only RED does", hint="give `to` with RED, and only with RED")
         self._check_may_publish(channel, answers)
-        checked = []
-        for number, one in enumerate(said):
-            item = rep.Item(report=one) if isinstance(one, rep.Report) else one
-            if item.WhichOneof("kind") == "report":
-                report.validate(item.report, now_ms=self._own.clock())
-            checked.append(item.SerializeToString())
-            if number % CHECKED_AT_ONCE == CHECKED_AT_ONCE - 1:
+        items: list[bytes] = []
+        now = self._own.clock()
+        for one in said:
+            items.append(_encoded(one, now))
+            if len(items) % CHECKED_AT_ONCE == 0:
                 await asyncio.sleep(0)
-        loop = asyncio.get_running_loop()
-        named = tuple(sorted(to))
-        waiting: list[asyncio.Future[bytes]] = []
-        for data in checked:
-            while len(self._queued) >= MAX_QUEUED:
-                self._wake.set()
-                await asyncio.sleep(LINGER_S)
-            waiting.append(loop.create_future())
-            self._queued.append(_Queued(channel, policy.MARKINGS[marking], named, answers, data, waiting[-1]))
+                now = self._own.clock()
+        if not items:
+            return []
+        while len(self._queue) >= MAX_QUEUED:
+            self._wake.set()
+            await asyncio.sleep(LINGER_S)
+        way = Way(channel, policy.MARKINGS[marking], tuple(sorted(set(to))), answers)
+        done: asyncio.Future[list[bytes]] = asyncio.get_running_loop().create_future()
+        self._queue.add(Said(way, items, done))
         self._wake.set()
-        return list(await asyncio.gather(*waiting))
+        return await done
 
     def _check_may_publish(self, channel: str, answers: bytes) -> None:
         if answers:
@@ -110,140 +107,166 @@ class Sealing:
         loop, last = asyncio.get_running_loop(), 0.0
         while True:
             await self._wake.wait()
-            # At once when idle; under load at most one seal each LINGER_S, so that batches form.
-            urgent = any(queued.channel == "alerts" for queued in self._queued)
-            pause = 0.0 if urgent else last + LINGER_S - loop.time()
-            await asyncio.sleep(max(0.0, pause))
+            # At once when idle, and when an envelope is full; else at most one seal each LINGER_S, so that batches form.
+            if len(self._queue) < envelope.MAX_ITEMS and not self._queue.urgent:
+                await asyncio.sleep(max(0.0, last + LINGER_S - loop.time()))
             last = loop.time()
-            batch = self._next_batch()
-            if not self._queued:
+            batches = self._next_batches()
+            if not self._queue:
                 self._wake.clear()
-            if batch:
-                await self._seal_batch(batch)
+            self._busy = True
+            try:
+                await self._seal_batches(batches)
+            finally:
+                self._busy = False
 
-    def _next_batch(self) -> list[_Queued]:
-        if not self._queued:
-            return []
-        first = next((q for q in self._queued if q.channel == "alerts"), self._queued[0])
-        key = (first.channel, first.marking, first.named, first.answers)
-        batch: list[_Queued] = []
-        rest: deque[_Queued] = deque()
-        size = 0
-        full = False
-        waiting = iter(self._queued)
-        for queued in waiting:
-            same = (queued.channel, queued.marking, queued.named, queued.answers) == key
-            if same and not full and len(batch) < envelope.MAX_ITEMS and size + len(queued.item) <= BATCH_BYTES:
-                batch.append(queued)
-                size += len(queued.item)
-            else:
-                rest.append(queued)
-                # What does not fit stays behind what does not fit, so that order holds.
-                full = full or same
-                if full:
-                    rest.extend(waiting)
-        self._queued = rest
-        return batch
+    def _next_batches(self) -> list[Batch]:
+        desks = sum(len(self._own.trust.roster(party).desks) for party in self._own.trust.parties)
+        most = max(BATCH_BYTES - READER_BYTES * desks, report.MAX_REPORT_BYTES)
+        batches: list[Batch] = []
+        while len(batches) < SEALED_AT_ONCE:
+            batch = self._queue.next_batch(most_bytes=most)
+            if batch is None:
+                break
+            batches.append(batch)
+        return batches
 
-    async def _seal_batch(self, batch: list[_Queued]) -> None:
-        first = batch[0]
-        try:
-            sealed = await self._own.workers.run(
-                self.seal, first.channel, first.marking, first.named, first.answers, tuple(q.item for q in batch)
-            )
-        except TocsinError as error:
-            for queued in batch:
-                if not queued.done.done():
-                    queued.done.set_exception(error)
-            return
-        for queued in batch:
-            if not queued.done.done():
-                queued.done.set_result(sealed)
+    async def _seal_batches(self, batches: list[Batch]) -> None:
+        async with self._numbering:
+            try:
+                outcomes = await self._own.workers.run(self._sealed_batches, batches)
+            except Exception as error:
+                # A fault of ours too must reach whoever called `publish`, and must not end the sealing of all others.
+                outcomes = [error] * len(batches)
+        for batch, outcome in zip(batches, outcomes, strict=True):
+            for said, count in batch.parts:
+                if isinstance(outcome, Exception):
+                    self._queue.drop(said)
+                    if not said.done.done():
+                        said.done.set_exception(outcome)
+                    continue
+                said.sealed.extend([outcome] * count)
+                if len(said.sealed) == len(said.items) and not said.done.done():
+                    said.done.set_result(said.sealed)
         self._grew()
 
-    def seal(
-        self,
-        channel: str,
-        marking: docs.Marking,
-        named: tuple[str, ...],
-        answers: bytes,
-        items: tuple[bytes, ...],
-        *,
-        replaces: bytes | None = None,
-        tries: int = 0,
-    ) -> bytes:
-        """Seal and put into the outbox in one transaction; the number in the stream is never used again."""
+    def _sealed_batches(self, batches: list[Batch]) -> list[bytes | Exception]:
+        """The id of each envelope, or why there is none; all of them durable when this returns."""
+        outcomes: list[bytes | Exception] = []
+        rows: list[Outgoing] = []
+        heads: Heads = {}
+        for batch in batches:
+            try:
+                rows.append(self._seal(batch.way, batch.items, heads))
+                outcomes.append(rows[-1].id)
+            except Exception as error:
+                outcomes.append(error)
+        with self._own.archive.transaction():
+            for row in rows:
+                self._own.archive.keep_sealed(row)
+        return outcomes
+
+    async def seal_again(self, stream: bytes, refused: bytes) -> list[tuple[bytes, TocsinError]]:
+        """Seal what waits in a stream again, under the documents of today, in order, in a new stream.
+
+        Args:
+            stream: Of an envelope that was refused.
+            refused: That envelope's id; it has one try more behind it.
+
+        Returns:
+            (id, error) of each envelope that cannot be sealed again: it stays in the outbox as stuck.
+        """
+        async with self._numbering:
+            return await self._own.workers.run(self._sealed_again, stream, refused)
+
+    def _sealed_again(self, stream: bytes, refused: bytes) -> list[tuple[bytes, TocsinError]]:
+        archive = self._own.archive
+        with archive.transaction():
+            archive.forget_stream(stream)
+        failed = []
+        for identity in archive.waiting_in(stream):
+            try:
+                old = archive.unsealed(identity)
+                way = Way(old.channel, old.marking, old.named, old.answers)
+                row = self._seal(way, old.items, {}, tries=old.tries + (identity == refused))
+                with archive.transaction():
+                    archive.withdraw(identity)
+                    archive.keep_sealed(row)
+            except TocsinError as error:
+                with archive.transaction():
+                    archive.give_up(identity)
+                failed.append((identity, error))
+        return failed
+
+    def _seal(self, way: Way, items: Sequence[bytes], heads: Heads, *, tries: int = 0) -> Outgoing:
+        """Seal at the next number of the stream; the number is used once this row is durable."""
         now = self._own.clock()
         agreement, rosters = self._own.current()
-        if answers:
-            first = parse_canonical(env.Header, self._own.archive.header_of(answers) or b"")
-            audience: tuple[str, ...] = (first.sender,)
-            marking = first.marking
-        else:
-            audience = policy.audience(
-                agreement,
-                rosters,
-                sender=self._own.name,
-                channel=channel,
-                marking=marking,
-                time_ms=now,
-                named=named or None,
+        draft = self._draft(way, agreement, rosters, now)
+        names = "\n".join(reader.desk for reader in draft.audience)
+        head = (way.channel, draft.marking, names)
+        held = heads.get(head) or self._own.archive.stream_of(*head)
+        draft.stream, draft.prev_seq, draft.prev_id = held or (os.urandom(16), 0, b"")
+        draft.seq = draft.prev_seq + 1
+        week = week_of(now)
+        public = {}
+        for reader in draft.audience:
+            card = self._own.trust.card(reader.desk, week)
+            if card:
+                reader.card = card.digest
+                public[reader.desk] = card.public
+        courier = self._own.couriers.sealing(agreement.channels[way.channel].courier_group)
+        sealed = envelope.seal(items, draft, key=self._own.key, cards=public, courier=courier)
+        heads[head] = (draft.stream, draft.seq, sealed.id)
+        return Outgoing(
+            id=sealed.id, channel=way.channel, marking=draft.marking, envelope=sealed.data,
+            header=sealed.outer.header, items=items, salt_seed=sealed.salt_seed,
+            outer=envelope.outside(sealed.outer), named=way.named, answers=way.answers, audience=names,
+            stream=draft.stream, seq=draft.seq, tries=tries,
+        )  # fmt: skip
+
+    def _draft(self, way: Way, agreement: AgreementView, rosters: dict[str, RosterView], now_ms: int) -> env.Header:
+        """The header as far as documents and time give it; readers without their cards."""
+        draft = env.Header(
+            lineage=self._own.trust.lineage,
+            agreement_version=agreement.body.version,
+            agreement=agreement.digest,
+            sender=self._own.name,
+            channel=way.channel,
+            marking=way.marking,
+            create_time_ms=now_ms,
+            expire_time_ms=now_ms + agreement.body.lifetime_ms,
+            answers=way.answers,
+        )
+        for party, view in rosters.items():
+            body = view.body
+            draft.rosters.add(
+                party=party, generation=body.generation, version=body.version, digest=view.document.digest
             )
+        if way.answers:
+            held = self._own.archive.header_of(way.answers)
+            if held is None:
+                raise UsageError("the envelope that is answered is not in this desk's archive")
+            first = parse_canonical(env.Header, held)
+            draft.marking = first.marking
+            draft.audience.add(desk=first.sender)
+            return draft
+        audience = self._own.admission.audience(draft, agreement, rosters)
+        if outside := sorted(set(way.named) - set(audience)):
+            raise PolicyError(f"not among the readers: {', '.join(outside)}", channel=way.channel)
+        audience = way.named or audience
         if not audience:
-            raise PolicyError(f"nobody may read {policy.MARKING_NAMES[marking]} on {channel}", channel=channel)
-        if named and set(named) - set(audience):
             raise PolicyError(
-                f"not among the readers: {', '.join(sorted(set(named) - set(audience)))}", channel=channel
+                f"nobody may read {policy.MARKING_NAMES[way.marking]} on {way.channel}", channel=way.channel
             )
-        courier = self._own.couriers.sealing(agreement.channels[channel].courier_group)
-        key = "\n".join(audience)
-        with self._own.archive.transaction():
-            stream, seq, previous = self._own.archive.stream_of(channel, marking, key) or (os.urandom(16), 0, b"")
-            header = env.Header(
-                lineage=self._own.trust.lineage,
-                agreement_version=agreement.body.version,
-                agreement=agreement.digest,
-                sender=self._own.name,
-                channel=channel,
-                marking=marking,
-                stream=stream,
-                seq=seq + 1,
-                prev_seq=seq,
-                prev_id=previous,
-                create_time_ms=now,
-                expire_time_ms=now + agreement.body.lifetime_ms,
-                answers=answers,
-            )
-            for party, view in rosters.items():
-                header.rosters.add(
-                    party=party,
-                    generation=view.body.generation,
-                    version=view.body.version,
-                    digest=view.document.digest,
-                )
-            public = {}
-            for reader in audience:
-                card = self._own.trust.card(reader, week_of(now))
-                header.audience.add(desk=reader, card=card.digest if card else b"")
-                if card:
-                    public[reader] = card.public
-            sealed = envelope.seal(items, header, key=self._own.key, cards=public, courier=courier)
-            if replaces is not None:
-                self._own.archive.settle(replaces)
-            self._own.archive.keep_sealed(
-                envelope=sealed.data,
-                identity=sealed.id,
-                header=sealed.outer.header,
-                channel=channel,
-                marking=marking,
-                items=items,
-                named=named,
-                answers=answers,
-                audience=key,
-                stream=stream,
-                seq=seq + 1,
-                tries=tries,
-                outer=envelope.outside(sealed.outer),
-                salt_seed=sealed.salt_seed,
-            )
-        return sealed.id
+        for reader in audience:
+            draft.audience.add(desk=reader)
+        return draft
+
+
+def _encoded(one: rep.Report | rep.Item, now_ms: int) -> bytes:
+    if isinstance(one, rep.Report):
+        return report.encode(one, now_ms=now_ms)
+    if one.WhichOneof("kind") == "report":
+        report.validate(one.report, now_ms=now_ms)
+    return one.SerializeToString()

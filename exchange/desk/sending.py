@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import functools
 import itertools
 from collections import deque
 from collections.abc import Sequence
@@ -10,17 +9,14 @@ from typing import Final
 
 import grpc
 
-from exchange import envelope, merkle
-from exchange.desk.archive import Outgoing
+from exchange import merkle
 from exchange.desk.events import Refused
 from exchange.desk.holdings import Holdings
 from exchange.desk.link import Link, forever
+from exchange.desk.outbox import Waiting
 from exchange.desk.sealing import Sealing
 from exchange.errors import ProofError
-from exchange.v1 import envelope_pb2 as env
 from exchange.v1 import exchange_pb2 as pb
-from keys.encoding import parse_canonical
-from keys.errors import TocsinError
 
 IN_FLIGHT: Final = 16
 MESSAGE_BYTES: Final = 1_000_000
@@ -63,7 +59,7 @@ class Sending:
         stub = await self._link.stub()
         self._own.state = "connected"
         call = stub.Publish()
-        in_flight: deque[Outgoing] = deque()
+        in_flight: deque[Waiting] = deque()
         room = asyncio.Semaphore(IN_FLIGHT)
 
         async def write() -> None:
@@ -118,7 +114,7 @@ class Sending:
         response = await reading
         return response if isinstance(response, pb.PublishResponse) else None
 
-    def _settle(self, taken: Sequence[tuple[Outgoing, pb.PublishResult]], note: bytes) -> int:
+    def _settle(self, taken: Sequence[tuple[Waiting, pb.PublishResult]], note: bytes) -> int:
         """Check receipts, empty the outbox of their envelopes; returns how many still wait."""
         head = self._own.verify_note(note)
         for row, result in taken:
@@ -127,11 +123,11 @@ class Sending:
             merkle.verify_inclusion(row.id, result.position, head.size, list(result.proof), head.root)
         # A receipt lost with the power is asked for again: the envelope still waits, and the node knows it.
         with self._own.archive.transaction(durable=False):
-            for row, result in taken:
-                self._own.archive.settle(row.id, position=result.position, proof=list(result.proof), checkpoint=note)
+            receipts = [(result.id, result.position, list(result.proof)) for _, result in taken]
+            self._own.archive.settle(receipts, note)
             return self._own.archive.waiting()
 
-    async def _refused(self, row: Outgoing, result: pb.PublishResult) -> None:
+    async def _refused(self, row: Waiting, result: pb.PublishResult) -> None:
         """Seal again under the documents of today, in a new stream, in order; after some tries leave it to a person."""
         if result.rule in SAME_AGAIN:
             self._own.state = f"{result.rule}: {result.text}"
@@ -139,20 +135,6 @@ class Sending:
         self._own.event(Refused(row.id, result.rule, result.text))
         await self._link.synchronise()
         # Only this stream: what another stream has under way may be taken, and is sent again as it is.
-        stream = _stream_of(row)
-        with self._own.archive.transaction():
-            self._own.archive.forget_stream(stream)
-        waiting = await self._own.workers.run(self._own.archive.outgoing, 0, 10_000)
-        for old in (o for o in waiting if _stream_of(o) == stream):
-            again = functools.partial(self.sealing.seal, replaces=old.id, tries=old.tries + (old.id == row.id))
-            try:
-                items = self._own.archive.items_of(old)
-                await self._own.workers.run(again, old.channel, old.marking, old.named, old.answers, items)
-            except TocsinError as error:
-                with self._own.archive.transaction():
-                    self._own.archive.give_up(old.id)
-                self._own.event(Refused(old.id, error.reason, str(error)))
-
-
-def _stream_of(row: Outgoing) -> bytes:
-    return parse_canonical(env.Header, envelope.parse(row.envelope).outer.header).stream
+        stream = self._own.archive.stream_that_waits(row.id)
+        for identity, error in await self.sealing.seal_again(stream, row.id):
+            self._own.event(Refused(identity, error.reason, str(error)))

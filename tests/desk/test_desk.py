@@ -1,6 +1,7 @@
 """Desks against two real node processes: delivery, order, restarts, kill -9, policy, what is on the disks."""
 
 import asyncio
+import dataclasses
 import os
 import signal
 import subprocess
@@ -364,7 +365,7 @@ async def test_36_numbers_leak_nothing_of_what_others_are_told(
     one_for_all = {"channel": "equipment", "marking": 0, "audience": ""}
     stream_of, keep = Archive.stream_of, Archive.keep_sealed
     monkeypatch.setattr(Archive, "stream_of", lambda self, *_: stream_of(self, *one_for_all.values()))
-    monkeypatch.setattr(Archive, "keep_sealed", lambda self, **row: keep(self, **{**row, **one_for_all}))
+    monkeypatch.setattr(Archive, "keep_sealed", lambda self, row: keep(self, dataclasses.replace(row, **one_for_all)))
     async with exchange.open(HAGUE) as sender:
         for text, marking in (("open 3", "GREEN"), ("closed 3", "AMBER"), ("open 4", "GREEN")):
             await publish(sender, "equipment", [text], marking=marking)

@@ -1,0 +1,130 @@
+"""The desk's SQLite file: transactions, and blobs encrypted with a key from the keystore.
+
+What is said is encrypted; who wrote when on which channel is not (the node knows it too). Each blob has its own key,
+derived from the archive key and the blob's name, so a nonce is never used twice.
+"""
+
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from exchange.errors import StoreError
+from keys import suite
+from keys.encoding import pae
+
+FORMAT: Final = 2
+"""Of the file; 1 kept the items of the outbox a second time."""
+WAL_PAGES: Final = 4096
+SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS outbox (number INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL UNIQUE, channel TEXT NOT NULL,
+    marking INTEGER NOT NULL, envelope BLOB NOT NULL, named TEXT NOT NULL, answers BLOB NOT NULL,
+    stream BLOB NOT NULL, tries INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE IF NOT EXISTS sent (id BLOB PRIMARY KEY, header BLOB NOT NULL, position INTEGER, proof BLOB, checkpoint BLOB)
+    WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS content (id BLOB PRIMARY KEY, outer BLOB NOT NULL, locked BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS sending (channel TEXT NOT NULL, marking INTEGER NOT NULL, audience TEXT NOT NULL, stream BLOB NOT NULL,
+    seq INTEGER NOT NULL, id BLOB NOT NULL, PRIMARY KEY (channel, marking, audience)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS reading (stream BLOB PRIMARY KEY, seq INTEGER NOT NULL, id BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS received (id BLOB PRIMARY KEY, position INTEGER NOT NULL, channel TEXT NOT NULL, sender TEXT NOT NULL,
+    marking INTEGER NOT NULL, seq INTEGER NOT NULL, create_time_ms INTEGER NOT NULL, header BLOB NOT NULL,
+    proof BLOB NOT NULL, checkpoint BLOB NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS received_channel ON received (channel, position);
+CREATE TABLE IF NOT EXISTS said (report BLOB NOT NULL, sender TEXT NOT NULL, digest BLOB NOT NULL,
+    PRIMARY KEY (report, sender, digest)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS unread (id BLOB PRIMARY KEY, channel TEXT NOT NULL, items BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS cursor (channel TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS drained (channel TEXT PRIMARY KEY, time_ms INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS note (origin TEXT PRIMARY KEY, note BLOB NOT NULL) WITHOUT ROWID;
+"""
+
+
+class DeskFile:
+    """The file both outbox and archive are kept in.
+
+    Args:
+        path: Made if absent, 0600.
+        key: 32-byte archive key.
+
+    Raises:
+        StoreError: The disk failed, nothing of the transaction was kept; or the file is of another version.
+    """
+
+    def __init__(self, path: Path, key: bytes) -> None:
+        self._key = key
+        self._lock = threading.RLock()
+        with failing():
+            path.touch(mode=0o600)
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            # Before the journal mode, or it does not hold. 16 KiB suits blobs of 100 KB.
+            self._db.execute("PRAGMA page_size = 16384")
+            self._db.execute("PRAGMA journal_mode = WAL")
+            # What leaves the outbox is encrypted; writing zeros over it would only write it to disk once more.
+            self._db.execute("PRAGMA secure_delete = FAST")
+            self._db.execute("PRAGMA synchronous = FULL")
+            # Most of what passes through the outbox has left it before its pages would be copied into the file.
+            self._db.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
+            self._check_format(path)
+            self._db.executescript(SCHEMA)
+            self._db.execute(f"PRAGMA user_version = {FORMAT}")
+
+    def _check_format(self, path: Path) -> None:
+        (found,) = self._db.execute("PRAGMA user_version").fetchone()
+        used = self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'outbox'").fetchone()
+        if used and found != FORMAT:
+            raise StoreError(
+                f"{path} has format {found or 1}, this version reads {FORMAT}",
+                hint="move the file away: the node still has the log, and what waited is in the old file",
+            )
+
+    def __repr__(self) -> str:
+        """Never the key."""
+        return f"{type(self).__name__}(...)"
+
+    @contextlib.contextmanager
+    def transaction(self, *, durable: bool = True) -> Iterator[None]:
+        """All or nothing, durable when the block ends.
+
+        Args:
+            durable: False for what may be lost with the power, since it would only be done again.
+        """
+        with failing(), self._lock:
+            self._db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    def close(self) -> None:
+        """Release the file."""
+        with failing(), self._lock:
+            self._db.close()
+
+    def _lock_up(self, name: bytes, items: Sequence[bytes]) -> bytes:
+        return suite.aead_seal(self._key_of(name), pae(*items), name)
+
+    def _unlock(self, name: bytes, blob: bytes) -> tuple[bytes, ...]:
+        data = suite.aead_open(self._key_of(name), blob, name)
+        items, at = [], 8
+        for _ in range(int.from_bytes(data[:8], "little")):
+            length = int.from_bytes(data[at : at + 8], "little")
+            items.append(data[at + 8 : at + 8 + length])
+            at += 8 + length
+        return tuple(items)
+
+    def _key_of(self, name: bytes) -> bytes:
+        return suite.hkdf_expand(self._key, pae("tocsin/1/archive", name), 32)
+
+
+@contextlib.contextmanager
+def failing() -> Iterator[None]:
+    """Failures of the disk as ours."""
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise StoreError(f"the desk's file failed: {error}") from error

@@ -1,0 +1,174 @@
+"""The outbox: envelopes that are sealed and have no receipt yet, and where each stream of ours stands."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, cast
+
+from exchange.desk.contents import Contents
+from exchange.desk.deskfile import failing
+from keys.v1 import documents_pb2 as docs
+
+MAX_TRIES: Final = 4
+"""An envelope refused this often stays in the outbox, is not sent again, and is shown as stuck."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """An envelope just sealed, with what stays of it when it is sent (see `Content`)."""
+
+    id: bytes
+    channel: str
+    marking: int
+    envelope: bytes
+    header: bytes
+    outer: bytes
+    items: Sequence[bytes] = field(repr=False)
+    salt_seed: bytes = field(repr=False)
+    named: tuple[str, ...]
+    answers: bytes
+    audience: str
+    stream: bytes
+    seq: int
+    tries: int
+
+
+class Waiting(NamedTuple):
+    """An envelope without a receipt; `number` orders the outbox."""
+
+    number: int
+    id: bytes
+    envelope: bytes
+
+
+class Unsealed(NamedTuple):
+    """What is needed to seal an envelope again."""
+
+    channel: str
+    marking: docs.Marking
+    named: tuple[str, ...]
+    answers: bytes
+    tries: int
+    items: tuple[bytes, ...]
+
+
+class Outbox(Contents):
+    """The sending part of the desk's file."""
+
+    def keep_sealed(self, row: Outgoing) -> None:
+        """Put an envelope into the outbox and move its stream; inside a transaction."""
+        self._db.execute(
+            "INSERT INTO outbox (id, channel, marking, envelope, named, answers, stream, tries)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                row.id,
+                row.channel,
+                row.marking,
+                row.envelope,
+                "\n".join(row.named),
+                row.answers,
+                row.stream,
+                row.tries,
+            ),
+        )
+        # Stays when the envelope leaves the outbox: what was said can be shown and proved later.
+        self._keep_content(row.id, row.outer, row.salt_seed, row.items)
+        self._db.execute("INSERT INTO sent (id, header) VALUES (?, ?)", (row.id, row.header))
+        self._db.execute(
+            "INSERT INTO sending VALUES (?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET stream = excluded.stream, seq = excluded.seq, id = excluded.id",
+            (row.channel, row.marking, row.audience, row.stream, row.seq, row.id),
+        )
+
+    def outgoing(self, after: int = 0, limit: int = 64) -> list[Waiting]:
+        """Envelopes without a receipt, oldest first, but for those that are stuck."""
+        with failing(), self._lock:
+            rows = self._db.execute(
+                "SELECT number, id, envelope FROM outbox WHERE number > ? AND tries < ? ORDER BY number LIMIT ?",
+                (after, MAX_TRIES, limit),
+            ).fetchall()
+        return [Waiting(*row) for row in rows]
+
+    def stream_that_waits(self, identity: bytes) -> bytes:
+        """Stream of an envelope in the outbox."""
+        with failing(), self._lock:
+            row = self._db.execute("SELECT stream FROM outbox WHERE id = ?", (identity,)).fetchone()
+        return bytes(row[0]) if row else b""
+
+    def waiting_in(self, stream: bytes) -> list[bytes]:
+        """Ids of the envelopes of a stream that wait and are not stuck, in order."""
+        with failing(), self._lock:
+            rows = self._db.execute(
+                "SELECT id FROM outbox WHERE stream = ? AND tries < ? ORDER BY number", (stream, MAX_TRIES)
+            ).fetchall()
+        return [identity for (identity,) in rows]
+
+    def unsealed(self, identity: bytes) -> Unsealed:
+        """An envelope that waits, opened, to be sealed again."""
+        with failing(), self._lock:
+            channel, marking, named, answers, tries = self._db.execute(
+                "SELECT channel, marking, named, answers, tries FROM outbox WHERE id = ?", (identity,)
+            ).fetchone()
+        items = self.content(identity).items
+        return Unsealed(
+            channel, cast("docs.Marking", marking), tuple(filter(None, named.split("\n"))), answers, tries, items
+        )
+
+    def waiting(self) -> int:
+        """How many envelopes have no receipt yet."""
+        with failing(), self._lock:
+            return int(self._db.execute("SELECT count(*) FROM outbox").fetchone()[0])
+
+    def stuck(self) -> int:
+        """How many envelopes were refused too often and wait for a person."""
+        with failing(), self._lock:
+            return int(self._db.execute("SELECT count(*) FROM outbox WHERE tries >= ?", (MAX_TRIES,)).fetchone()[0])
+
+    def give_up(self, identity: bytes) -> None:
+        """Leave an envelope in the outbox as stuck; inside a transaction."""
+        self._db.execute("UPDATE outbox SET tries = ? WHERE id = ?", (MAX_TRIES, identity))
+
+    def receipt(self, identity: bytes) -> tuple[int, tuple[bytes, ...], bytes] | None:
+        """(position, proof, checkpoint) of an envelope that was sent and taken."""
+        with failing(), self._lock:
+            row = self._db.execute(
+                "SELECT position, proof, checkpoint FROM sent WHERE id = ? AND position IS NOT NULL", (identity,)
+            ).fetchone()
+        return (row[0], tuple(row[1][k : k + 32] for k in range(0, len(row[1]), 32)), row[2]) if row else None
+
+    def settle(self, receipts: Iterable[tuple[bytes, int, Sequence[bytes]]], checkpoint: bytes) -> None:
+        """Envelopes have their receipts and leave the outbox; inside a transaction.
+
+        Args:
+            receipts: (id, position, inclusion proof) of each.
+            checkpoint: The signed note they are proved under.
+        """
+        for identity, position, proof in receipts:
+            self._db.execute("DELETE FROM outbox WHERE id = ?", (identity,))
+            self._db.execute(
+                "UPDATE sent SET position = ?, proof = ?, checkpoint = ? WHERE id = ?",
+                (position, b"".join(proof), checkpoint, identity),
+            )
+
+    def withdraw(self, identity: bytes) -> None:
+        """An envelope was sealed again: it and its content go; inside a transaction."""
+        self._db.execute("DELETE FROM outbox WHERE id = ?", (identity,))
+        self._db.execute("DELETE FROM content WHERE id = ?", (identity,))
+
+    def sent(self) -> list[bytes]:
+        """Ids of the envelopes that were sent and taken."""
+        with failing(), self._lock:
+            rows = self._db.execute("SELECT id FROM sent WHERE position IS NOT NULL").fetchall()
+        return [identity for (identity,) in rows]
+
+    def stream_of(self, channel: str, marking: int, audience: str) -> tuple[bytes, int, bytes] | None:
+        """(stream, seq, id) of the last envelope sealed for an audience."""
+        with failing(), self._lock:
+            row: tuple[bytes, int, bytes] | None = self._db.execute(
+                "SELECT stream, seq, id FROM sending WHERE channel = ? AND marking = ? AND audience = ?",
+                (channel, marking, audience),
+            ).fetchone()
+            return row
+
+    def forget_stream(self, stream: bytes) -> None:
+        """The next envelope to its audience starts a new stream; inside a transaction."""
+        self._db.execute("DELETE FROM sending WHERE stream = ?", (stream,))
