@@ -16,7 +16,6 @@ from keys import terms
 from keys.errors import UsageError
 from keys.v1 import documents_pb2 as pb
 
-_DURATION: Final = re.compile(r"(0|[1-9][0-9]{0,9}) ?(ms|s|m|h|d)")
 _HEADER: Final = re.compile(r"^\s*\[\s*([^\[\]]+?)\s*\]")
 _KEY: Final = re.compile(r"""^\s*(?:"([^"]*)"|'([^']*)'|([A-Za-z0-9_.-]+))\s*=""")
 _PARTY: Final = re.compile(r"[a-z]{2}")
@@ -166,10 +165,10 @@ def _selectors(text: str, path: list[str]) -> Iterable[pb.Selector]:
 
 
 def _ms(text: str, *path: str) -> int:
-    found = _DURATION.fullmatch(text)
-    if found is None:
-        raise _BadValueError(list(path), f"{text!r} is no length of time, such as 90s, 5m, 72h or 14d")
-    return int(found[1]) * terms.UNITS_MS[found[2]]
+    try:
+        return terms.milliseconds(text)
+    except UsageError:
+        raise _BadValueError(list(path), f"{text!r} is no length of time, such as 90s, 5m, 72h or 14d") from None
 
 
 def _time(value: datetime, *path: str) -> int:

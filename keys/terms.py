@@ -4,10 +4,12 @@ Whoever signs reads this and not the bytes, so nothing a document can say is lef
 would be signed unread.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
 
+from keys.errors import UsageError
 from keys.trust import party_of
 from keys.v1 import documents_pb2 as pb
 
@@ -32,6 +34,7 @@ KINDS: Final = {
 }
 KIND_NAMES: Final[dict[int, str]] = {value: name for name, value in KINDS.items()}
 UNITS_MS: Final = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
+_DURATION: Final = re.compile(r"(0|[1-9][0-9]{0,9}) ?(ms|s|m|h|d)")
 # 9999-12-31: the last moment the calendar of the standard library can show.
 _LAST_MS: Final = 253_402_300_799_999
 
@@ -84,6 +87,18 @@ def duration(ms: int) -> str:
             parts.append(f"{count} {unit}")
         rest %= size
     return " ".join(parts) or "0"
+
+
+def milliseconds(text: str) -> int:
+    """The length of time in "90s", "5m", "72h" or "14d".
+
+    Raises:
+        UsageError: Anything else.
+    """
+    found = _DURATION.fullmatch(text)
+    if found is None:
+        raise UsageError(f"{text!r} is no length of time", hint="write it as 90s, 5m, 72h or 14d")
+    return int(found[1]) * UNITS_MS[found[2]]
 
 
 def moment(ms: int) -> str:

@@ -11,7 +11,21 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from keys.cli import agreement, courier, fingerprint, keyring, party, record, token
+from keys.cli import (
+    agreement,
+    audit,
+    backup,
+    ceremony,
+    courier,
+    fingerprint,
+    keyring,
+    party,
+    record,
+    roster,
+    staffing,
+    status,
+    token,
+)
 from keys.cli.terminal import err, printable
 from keys.errors import TocsinError, UsageError
 
@@ -41,6 +55,16 @@ app.add_typer(keyring.group, name="key")
 app.add_typer(party.group, name="party")
 app.command("fingerprint")(fingerprint.fingerprint)
 app.add_typer(agreement.group, name="agreement")
+app.add_typer(ceremony.group, name="ceremony")
+app.add_typer(roster.group, name="roster")
+app.add_typer(staffing.mission_group, name="mission")
+app.add_typer(staffing.desk_group, name="desk")
+app.add_typer(staffing.node_group, name="node")
+app.command("suspend")(status.suspend)
+app.add_typer(status.group, name="status")
+app.command("audit")(audit.audit)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 app.add_typer(courier.group, name="courier")
 app.add_typer(token.group, name="token")
 

@@ -27,7 +27,7 @@ def require(document: Document, book: Book, *, now_ms: int) -> None:
         trust = book.founded()
         if body.lineage != trust.lineage:
             raise WrongLineageError("the document belongs to another exchange")
-        if isinstance(body, pb.Roster):
+        if isinstance(body, pb.Roster) and not trust.holds(document.digest):
             _roster(body, document, trust, now_ms)
 
 
@@ -80,3 +80,6 @@ def _agreement(body: pb.Agreement, book: Book, now_ms: int) -> None:
 def _roster(body: pb.Roster, document: Document, trust: Trust, now_ms: int) -> None:
     if body.expire_time_ms <= now_ms:
         raise NotReadyError("the roster has ended already", hint="draft it again")
+    disabled = [event for event in trust.rehearse(document, now_ms=now_ms) if ": disabled, " in event]
+    if disabled:
+        raise NotReadyError(disabled[0], hint="take it out of the draft, or get a new request")

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from keys import ceremony, documents, holders, staff, terms, words
+from keys.audit import subject
 from keys.ceremony import AlteredError, Group, SecondSignatureError, StrangerError, UnconfirmedError
 from keys.cli import book as books
 from keys.cli import files, ready, record
@@ -33,6 +34,7 @@ from keys.documents import Document, ThresholdError
 from keys.keystore import Keystore
 from keys.v1 import documents_pb2 as pb
 
+__all__ = ["add_commands", "fingerprint_text", "see", "subject"]
 CONFIRM_WORDS: Final = 3
 
 DocumentFile = Annotated[Path, typer.Argument(metavar="FILE", help="The document.")]
@@ -74,18 +76,6 @@ class Shown:
 def fingerprint_text(digest: bytes) -> list[str]:
     """All 32 bytes, as words and as digits."""
     return ["fingerprint, as words:", *(f"  {row}" for row in words.rows(digest)), f"as digits: {words.digits(digest)}"]
-
-
-def subject(document: Document) -> str:
-    """What a document is called: "agreement 1", "kr party document 2", "nl roster 1.3"."""
-    body = documents.peek(document)
-    party = getattr(body, "party", "")
-    number = str(getattr(body, "version", 0))
-    if generation := getattr(body, "generation", 0):
-        number = f"{generation}.{number}"
-    name = document.type.rpartition("/")[2]
-    name = "party document" if name == "party" else name
-    return " ".join(part for part in (party, name, number) if part)
 
 
 def see(document: Document, book: Book) -> Shown:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from keys import keystore
+from keys import documents, founding, keystore, suite
 from keys.cli import main
 
 PASSPHRASE = "correct horse battery staple"
@@ -164,3 +164,63 @@ def fast() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(keystore, "_COSTS", keystore._TEST_COSTS)
         yield
+
+
+STAFF = {
+    "kr": ("kr.the-hague-1", {"kr.motie": "ministry", "kr.the-hague": "embassy"}, ("kr.motie/supply",)),
+    "nl": ("nl.seoul-1", {"nl.bz": "ministry", "nl.seoul": "embassy"}, ("nl.seoul/economic",)),
+}
+
+
+def lineage_of(office: Office) -> bytes:
+    return documents.decode(office.path("agreement.signed").read_bytes()).digest
+
+
+def request_desk(office: Office, name: str, file: str, *, lineage: bytes = b"") -> bytes:
+    """What `tocsin desk init` prints; answers the identity of the key."""
+    key = suite.SigningKey.generate(suite.DESK_SUITE)
+    entry = founding.desk_entry(name, key, lineage=lineage or lineage_of(office))
+    office.path(file).write_text(entry.SerializeToString(deterministic=True).hex() + "\n")
+    return suite.key_id(key.suite, "desk", key.public)
+
+
+def request_node(office: Office, name: str, file: str, *, port: int = 7443) -> None:
+    """What `tocsin node init` prints."""
+    from exchange.node import app
+
+    settings = app.NodeSettings(
+        name=name,
+        lineage=lineage_of(office).hex(),
+        endpoint=f"127.0.0.1:{port}",
+        enrol_endpoint=f"127.0.0.1:{port + 1}",
+    )
+    entry = app.init(office.path(f"at-{name}"), settings, fast_kdf=True)
+    office.path(file).write_text(entry.SerializeToString(deterministic=True).hex() + "\n")
+
+
+def staff(office: Office, party: str, bundle: str) -> None:
+    """The first roster and status of a party, added to `bundle`."""
+    node, missions, desks = STAFF[party]
+    held = ("--held", bundle)
+    request_node(office, node, f"{node}.request")
+    office.ok("roster", "draft", party, *held, "--out", f"{party}.roster.draft")
+    office.ok("node", "admit", f"{party}.roster.draft", f"{node}.request", *held)
+    for mission, kind in missions.items():
+        office.ok(
+            *("mission", "add", f"{party}.roster.draft", mission, "--kind", kind, "--node", node, *held),
+            *("--name", f"en=The {mission}"),
+        )
+    for desk in desks:
+        file = desk.replace("/", "-") + ".request"
+        request_desk(office, desk, file)
+        office.ok("desk", "admit", f"{party}.roster.draft", file, *held)
+    publish_roster(office, party, f"{party}.roster.draft", bundle)
+
+
+def publish_roster(office: Office, party: str, draft: str, bundle: str) -> None:
+    """Sign, combine, publish into the bundle, and issue a status."""
+    held = ("--held", bundle)
+    office.sign("roster", draft, f"{party}-staff", f"{draft}.signed", *held)
+    office.ok("roster", "combine", f"{draft}.signed", *held, "--out", f"{draft}.whole")
+    office.ok("roster", "publish", f"{draft}.whole", *held, "--out", bundle, "--replace")
+    office.ok("status", "issue", "--bundle", bundle, "--keystore", f"{party}-duty.keys")
