@@ -78,6 +78,28 @@ class Witnesses:
             self._held[by] = note
             await self._workers.run(self._store.set_note, self._key(by), note)
 
+    async def freeze(self, party: str, ending: bytes) -> None:
+        """Keep the newest checkpoint that a node of a party cosigned, before a document that ends a key of it comes.
+
+        Args:
+            party: Whose key ends.
+            ending: Digest of the document, which is not in the log yet.
+
+        Source: docs/PROTOCOL.md section 4.7.
+        """
+        seen = [note for name, note in self._held.items() if party_of(name) == party]
+        newest = max(seen, key=_size, default=b"")
+        if newest:
+            note = checkpoint.join(newest, sorted(seen)[:MAX_WITNESSES])
+            await self._workers.run(self._store.set_note, self._before(ending), note)
+
+    def before(self, ending: bytes) -> bytes | None:
+        """The checkpoint kept when a document that ended a key came; None when none was cosigned. Blocks."""
+        return self._store.note(self._before(ending))
+
+    def _before(self, ending: bytes) -> str:
+        return f"{self._origin}<{ending.hex()}"
+
     def under(self, note: bytes) -> bytes:
         """Our note with the cosignatures under the very same text."""
         return checkpoint.join(note, sorted(self._held.values(), reverse=True)[:MAX_WITNESSES])

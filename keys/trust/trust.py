@@ -249,6 +249,23 @@ class Trust:
         """
         return self._held.endings(desk, key)
 
+    def party_endings(self, party: str) -> frozenset[bytes]:
+        """The newest roster of a party that ended a key, and renunciations of keys that no roster ended.
+
+        A log that holds that roster holds those before it: it takes a chain in order.
+        """
+        chain = self._held.chains.get(party)
+        newest, ended = b"", frozenset[bytes]()
+        for view in chain.standing if chain else []:
+            if not view.revoked | view.tainted <= ended:
+                newest, ended = view.document.digest, ended | view.revoked | view.tainted
+        found = {newest} if newest else set()
+        for key, document in self._held.renounced.items():
+            desk, _ = self._held.keys_by_id[key]
+            if party_of(desk) == party and key not in ended:
+                found.add(document.digest)
+        return frozenset(found)
+
     def log_keys(self, node: str) -> tuple[pb.PublicKey, ...]:
         """Every log key that a roster of its party lists for a node, the newest first; void rosters list none."""
         chain = self._held.chain_of(node)
