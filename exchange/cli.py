@@ -23,6 +23,7 @@ from exchange.desk import Delivery, Desk, DeskSettings
 from exchange.evidence import cli as evidence_cli
 from exchange.node import app as nodes
 from exchange.text import printable
+from exchange.watch import cli as watch_cli
 from keys import documents
 from keys.encoding import canonical_bytes
 from keys.errors import TocsinError, UsageError
@@ -41,6 +42,7 @@ app.add_typer(node_app, name="node")
 app.add_typer(desk_app, name="desk")
 app.add_typer(documents_app, name="documents")
 app.add_typer(evidence_cli.app, name="evidence")
+app.add_typer(watch_cli.app, name="watch")
 
 out = Console()
 err = Console(stderr=True)

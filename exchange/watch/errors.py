@@ -1,0 +1,24 @@
+"""Errors of the watch. None of them travels, so none is a rule of docs/PROTOCOL.md; `reason` is stable all the same."""
+
+from keys.errors import UsageError
+
+
+class WatchInputError(UsageError):
+    """A table or a set of thresholds that the watch cannot read; nothing of it was taken."""
+
+    reason = "WATCH_INPUT"
+    hint = "mend the row named and try again; nothing was taken"
+
+
+class SeriesBytesError(WatchInputError):
+    """Stored bytes that are no series of this version."""
+
+    reason = "WATCH_SERIES"
+    hint = "rebuild the series from the archive"
+
+
+class RateMissingError(WatchInputError):
+    """Money in a currency without a rate for that month. Never guessed."""
+
+    reason = "WATCH_RATE"
+    hint = "give the monthly rate with its source, or report in the currency of the series"
