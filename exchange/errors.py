@@ -112,3 +112,10 @@ class EvidenceError(PeerError):
 
     reason = "EVIDENCE_BAD"
     hint = "ask for a new file from the desk that made it"
+
+
+class PouchError(PeerError):
+    """A pouch whose outside or manifest cannot be read, or that is not for whom it is given to."""
+
+    status, reason = "DATA_LOSS", "POUCH_BAD"
+    hint = "ask for the pouch again"
