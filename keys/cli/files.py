@@ -53,8 +53,8 @@ def write(path: Path, data: bytes, *, fresh: bool = True) -> None:
         UsageError: Something is there already.
         FileError: The disk refuses.
     """
-    if fresh and path.exists():
-        raise UsageError(f"{path} exists already", hint="choose another name with --out, or move the old file away")
+    if fresh:
+        require_fresh(path)
     # A name of its own for each process: two at once must not write into one file.
     temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
     try:
@@ -67,6 +67,16 @@ def write(path: Path, data: bytes, *, fresh: bool = True) -> None:
         _sync_directory(path.parent)
     except OSError as error:
         raise FileError(f"cannot write {path}: {error.strerror}") from None
+
+
+def require_fresh(path: Path) -> None:
+    """Refuse to write where something is.
+
+    Raises:
+        UsageError: Something is there.
+    """
+    if path.exists():
+        raise UsageError(f"{path} exists already", hint="choose another name with --out, or move the old file away")
 
 
 def append(path: Path, make: Callable[[bytes], bytes], *, limit: int, whole: Callable[[bytes], bytes]) -> None:

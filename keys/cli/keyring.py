@@ -126,8 +126,7 @@ def _new(
 ) -> None:
     require_name(party, "party")
     require_name(holder, "holder")
-    if out.exists():
-        raise UsageError(f"{out} exists already", hint="choose another name with --out")
+    files.require_fresh(out)
     if key_file and passphrase_file is not None:
         raise UsageError("--key-file and --passphrase-file exclude each other", hint="choose one")
     key = suite.SigningKey.generate(founding.ROLE_SUITES[role])

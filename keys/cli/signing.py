@@ -36,6 +36,8 @@ from keys.v1 import documents_pb2 as pb
 
 __all__ = ["add_commands", "fingerprint_text", "see", "subject"]
 CONFIRM_WORDS: Final = 3
+MEMORY: Final = "digest"
+"""Kind of the keystore entries that remember what was signed; they are no secrets."""
 
 DocumentFile = Annotated[Path, typer.Argument(metavar="FILE", help="The document.")]
 Expect = Annotated[
@@ -115,6 +117,7 @@ def sign(
     yes: bool,
     dry_run: bool,
     out: Path | None,
+    instead: bool,
     as_json: bool,
 ) -> None:
     """Sign a copy: check, show, confirm, sign, write; in that order, over the bytes that were read once."""
@@ -129,15 +132,18 @@ def sign(
     _require_expected(shown, expect, yes=yes)
     with open_keystore(keystore, passphrase_file) as store:
         names, counted = _own_keys(document, store, groups)
+        _require_one_story(store, shown, instead=instead)
         if dry_run:
             say(f"dry run: nothing was signed; it would count as {', '.join(counted)}")
             return
+        target = out or path.with_name(f"{path.name}.{counted[0].rpartition(': ')[2]}")
+        files.require_fresh(target)
         if not yes:
             _confirm(shown.digest)
+        _remember(store, shown, instead=instead)
         signed = document
         for name, suite_id in names.items():
             signed = ceremony.sign(signed, load_key(store, name, suite_id), groups)
-    target = out or path.with_name(f"{path.name}.{counted[0].rpartition(': ')[2]}")
     files.write(target, signed.encode())
     record.note("signed", document=shown.subject, digest=shown.digest.hex(), by=", ".join(counted))
     progress = ceremony.progress(signed, groups)
@@ -207,6 +213,12 @@ def add_commands(group: typer.Typer, type_: str) -> None:
         passphrase_file: PassphraseFile = None,
         expect: Expect = None,
         out: OutFile = None,
+        instead: Annotated[
+            bool,
+            typer.Option(
+                "--instead", help="Sign although this keystore signed another one of this number: that was given up."
+            ),
+        ] = False,
         yes: Yes = False,
         dry_run: DryRun = False,
         as_json: Json = False,
@@ -221,6 +233,7 @@ def add_commands(group: typer.Typer, type_: str) -> None:
             yes=yes,
             dry_run=dry_run,
             out=out,
+            instead=instead,
             as_json=as_json,
         )
 
@@ -280,6 +293,28 @@ def _confirm(digest: bytes) -> None:
     say(f"to sign, type the first {CONFIRM_WORDS} words of the fingerprint; anything else signs nothing")
     if sys.stdin.readline().lower().split() != list(wanted):
         raise UnconfirmedError("the words typed are not the first words of this fingerprint: nothing was signed")
+
+
+def _require_one_story(store: Keystore, shown: Shown, *, instead: bool) -> None:
+    """Two documents at one number, both signed, are evidence against their party for ever: never by mistake."""
+    name = _memory(shown)
+    if instead or name not in store.names() or store.get(name) == shown.digest:
+        return
+    raise SecondSignatureError(
+        f"this keystore signed another {shown.subject}, {store.get(name).hex()}",
+        hint="if that one was given up and every copy of it destroyed, sign with --instead",
+    )
+
+
+def _remember(store: Keystore, shown: Shown, *, instead: bool) -> None:
+    name = _memory(shown)
+    if instead and name in store.names():
+        store.delete(name)
+    store.put(name, shown.digest, kind=MEMORY)
+
+
+def _memory(shown: Shown) -> str:
+    return f"signed {shown.subject}"
 
 
 def _own_keys(document: Document, store: Keystore, groups: Sequence[Group]) -> tuple[dict[str, int], tuple[str, ...]]:
