@@ -26,7 +26,9 @@ from exchange.envelope import prune
 from exchange.errors import IdentityError
 from exchange.node.core import Node
 from exchange.node.follow import Follower
+from exchange.node.quota import Limits, Quotas
 from exchange.node.service import EnrolService, ExchangeService
+from exchange.pouch.orders import Tray
 from exchange.store.sqlite import SqliteStore
 from exchange.v1 import exchange_pb2 as pb
 from exchange.v1 import exchange_pb2_grpc as rpc
@@ -54,6 +56,21 @@ class NodeSettings(files.Settings):
     lineage: str
     endpoint: str
     enrol_endpoint: str
+    desk_envelopes_per_s: int = 500
+    desk_bytes_per_s: int = 50_000_000
+    desk_documents_per_hour: int = 2_000
+    peer_envelopes_per_s: int = 5_000
+    peer_bytes_per_s: int = 200_000_000
+    peer_documents_per_hour: int = 20_000
+    refusals_per_hour: int = 100
+
+    def quotas(self) -> Quotas:
+        """What each desk and each peer may ask for, as set here."""
+        each = self.refusals_per_hour
+        return Quotas(
+            Limits(self.desk_envelopes_per_s, self.desk_bytes_per_s, self.desk_documents_per_hour, each),
+            Limits(self.peer_envelopes_per_s, self.peer_bytes_per_s, self.peer_documents_per_hour, each),
+        )
 
 
 def status(directory: Path) -> dict[str, object]:
@@ -127,6 +144,7 @@ class App:
             workers=workers,
             disk=disk,
             signer=signer,
+            quotas=self.settings.quotas(),
         )
         self._followers: dict[str, tuple[Follower, asyncio.Task[None]]] = {}
         self._certificates: tuple[int, bytes] = (-1, b"")
@@ -209,7 +227,14 @@ class App:
             yield self
             log.info("stopping", node=self.settings.name)
 
-    async def _start(self, stack: contextlib.AsyncExitStack) -> None:
+    @contextlib.asynccontextmanager
+    async def standing(self) -> AsyncIterator[Node]:
+        """The node started, serving and following nobody: for work on its log while it is stopped."""
+        async with contextlib.AsyncExitStack() as stack:
+            await self._stand(stack)
+            yield self.node
+
+    async def _stand(self, stack: contextlib.AsyncExitStack) -> None:
         for workers in self._workers:
             stack.callback(workers.close)
         stack.push_async_callback(self.node.stop)
@@ -218,6 +243,9 @@ class App:
         for _, error in await self.node.take_documents(bundle, now_ms=self.clock()):
             if error is not None:
                 log.warning("document of the bundle refused", reason=error.reason, text=str(error))
+
+    async def _start(self, stack: contextlib.AsyncExitStack) -> None:
+        await self._stand(stack)
         server, enrol = self._server(), self._enrol_server()
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
@@ -232,6 +260,9 @@ class App:
         stack.callback(self.node.wake_readers)
         keeping = asyncio.create_task(self._keep())
         stack.push_async_callback(self._end_tasks, keeping)
+        tray = Tray(self.node, self.directory, self.clock)
+        stack.push_async_callback(tray.stop)
+        tray.start()
         stack.push_async_callback(self._health.enter_graceful_shutdown)
         log.info("serving", node=self.settings.name, endpoint=self.settings.endpoint, entries=self.node.store.size())
 

@@ -15,11 +15,15 @@ import structlog
 from exchange import checkpoint, envelope
 from exchange.admission import Admission, check_stream
 from exchange.errors import IdentityError, LimitError, ProofError, StaleError, StoreError, StreamError
-from exchange.node.entries import document_entry, envelope_entry, header_of, hinted
+from exchange.node.entries import document_entry, envelope_entry, header_of, hinted, stream_of
 from exchange.node.forks import Forks, ShownFork
+from exchange.node.positions import Positions
+from exchange.node.quota import Quotas
 from exchange.node.reading import Batch, Readers
+from exchange.node.refusals import Refusals, refused_id
 from exchange.node.witness import Witnesses
 from exchange.node.writer import Receipt, Waiting, Writer
+from exchange.standing import Position
 from exchange.store.contract import ForkRecord, NewEntry, RefusalRecord, Store
 from exchange.v1 import envelope_pb2 as env
 from exchange.v1 import exchange_pb2 as pb
@@ -75,6 +79,7 @@ class Node:
         workers: Read the store.
         disk: Commit; one call at a time. `workers` when absent.
         signer: Sign checkpoints; one call at a time. `workers` when absent.
+        quotas: How much one caller may ask for over time.
     """
 
     def __init__(
@@ -88,6 +93,7 @@ class Node:
         workers: Workers,
         disk: Workers | None = None,
         signer: Workers | None = None,
+        quotas: Quotas | None = None,
     ) -> None:
         self.name = name
         self.origin = origin_of(name)
@@ -99,6 +105,9 @@ class Node:
         self._log_key = log_key
         self._clock = clock
         self._workers = workers
+        self._signer = signer or workers
+        self.quotas = quotas or Quotas()
+        self._refusals = Refusals(name, trust=trust, key=log_key, quotas=self.quotas)
         self._forks = Forks(store, workers, pending=lambda: self._writer.pending.values())
         self._heads: OrderedDict[bytes, tuple[int, bytes]] = OrderedDict()
         self.readers = Readers(store, workers, head=lambda: self._writer.note)
@@ -106,9 +115,13 @@ class Node:
             store,
             sign=self._sign,
             disk=disk or workers,
-            signer=signer or workers,
+            signer=self._signer,
             grown=self.readers.wake,
             lost=self._forget,
+        )
+
+        self.positions = Positions(
+            store, trust, self.witnesses, workers, head=lambda: (self._writer.note, self._writer.size)
         )
 
     # ---- life
@@ -127,7 +140,8 @@ class Node:
             for row in rows:
                 if row.kind == pb.ENTRY_KIND_DOCUMENT:
                     try:
-                        self.trust.take(documents.decode(row.data), now_ms=self._clock())
+                        taken_ms = row.create_time_ms or None
+                        self.trust.take(documents.decode(row.data), now_ms=self._clock(), taken_ms=taken_ms)
                     except PeerError as error:
                         # A status older than one already held, or a card of a past week: it was right in its time.
                         self.counters.refuse(error.reason)
@@ -169,6 +183,8 @@ class Node:
             PeerError: Names the rule; nothing is kept.
         """
         try:
+            # Before anything is looked at: what is refused is counted too.
+            self.quotas.take(by, {"envelopes": 1, "bytes": len(data)}, now_ms)
             parsed = envelope.parse(data)
             return parsed.id, await self._publish(parsed, by, now_ms)
         except TocsinError as error:
@@ -183,7 +199,7 @@ class Node:
         header = self.admission.admit(parsed, now_ms=now_ms, answered=(await self._answered(parsed)).get).header
         if header.sender != by:
             raise IdentityError(f"{by} publishes an envelope signed by another desk", caller=by)
-        head = await self._head(header.stream)
+        head = await self._head(stream_of(header))
         # While the disk was read the same envelope may have come on another stream of the same desk.
         if parsed.id in self._writer.pending:
             return self._writer.pending[parsed.id].receipt
@@ -214,7 +230,14 @@ class Node:
             return Preview(identity, None, error, version)
 
     async def follow(
-        self, data: bytes, identity: bytes, *, origin: str, now_ms: int, preview: Preview | None = None
+        self,
+        data: bytes,
+        identity: bytes,
+        *,
+        origin: str,
+        now_ms: int,
+        preview: Preview | None = None,
+        place: Position | None = None,
     ) -> Waiting | None:
         """Check an envelope that a followed log holds and queue it; None when it is in our log already.
 
@@ -224,6 +247,7 @@ class Node:
             origin: That log.
             now_ms: Milliseconds UTC.
             preview: What was found when the same bytes came early; it holds while no document came since.
+            place: Where a log of another party than the sender's holds it, when its key ended since.
 
         Raises:
             PeerError: Names the rule; nothing is kept.
@@ -237,7 +261,7 @@ class Node:
                 parsed = envelope.parse(data)
                 if identity != parsed.id:
                     raise ProofError("the leaf is not that envelope")
-                entry = await self._followed(parsed, origin, now_ms)
+                entry = await self._followed(parsed, origin, now_ms, place)
         except TocsinError as error:
             self.counters.refuse(error.reason)
             raise
@@ -248,12 +272,16 @@ class Node:
         fork = await self._forks.found(entry, head, now_ms=now_ms)
         return self._writer.pending.get(identity) or self._keep(entry, head, forks=[fork] if fork else [])
 
-    async def _followed(self, parsed: envelope.Parsed, origin: str, now_ms: int) -> NewEntry | None:
+    async def _followed(
+        self, parsed: envelope.Parsed, origin: str, now_ms: int, place: Position | None = None
+    ) -> NewEntry | None:
         """An envelope of a followed log as an entry, admitted; None when it is queued or kept."""
         if parsed.id in self._writer.pending or await self._position_of(parsed) is not None:
             return None
         answered = await self._answered(parsed)
-        header = self.admission.admit(parsed, now_ms=now_ms, answered=answered.get, from_log=True).header
+        header = self.admission.admit(
+            parsed, now_ms=now_ms, answered=answered.get, from_log=True, position=place
+        ).header
         entry = envelope_entry(parsed, header, origin=origin)
         self.readers.offer(entry)
         return entry
@@ -302,7 +330,7 @@ class Node:
         """
         if not surely and parsed.outer.header:
             claimed = hinted(parsed)
-            held = self._heads.get(claimed.stream)
+            held = self._heads.get(stream_of(claimed))
             if held is not None and claimed.seq > held[0]:
                 return None
         return await self._read(self.store.position_of, parsed.id)
@@ -329,27 +357,31 @@ class Node:
     # ---- documents
 
     async def take_documents(
-        self, encoded: Iterable[bytes], *, now_ms: int, origin: str = ""
+        self, encoded: Iterable[bytes], *, now_ms: int, by: str = "", origin: str = ""
     ) -> list[tuple[bytes, TocsinError | None]]:
         """Take documents into trust and log; each is answered for itself, one bad one stops no other.
 
         Args:
             encoded: Signed documents.
             now_ms: Milliseconds UTC.
+            by: The caller that offers them; empty when they are our own or a followed log's.
             origin: The followed log that holds them.
         """
         results: list[tuple[bytes, TocsinError | None]] = []
         kept = []
         for data in encoded:
             try:
+                if by:
+                    self.quotas.take(by, {"documents": 1}, now_ms)
                 taken = self.trust.take(documents.decode(data), now_ms=now_ms)
             except TocsinError as error:
                 self.counters.refuse(error.reason)
                 results.append((digest(data), error))
                 continue
             if taken.new or await self._unlogged(taken.document.digest):
+                await self.positions.freeze(taken.document.digest)
                 kept += [
-                    self._writer.enqueue(document_entry(document, origin=origin)).durable
+                    self._writer.enqueue(document_entry(document, taken_ms=now_ms, origin=origin)).durable
                     for document in self._newly_held(taken.document)
                 ]
             results.append((taken.document.digest, None))
@@ -430,6 +462,15 @@ class Node:
         proofs = await self._read(lambda: [tuple(self.store.inclusion(position, size)) for position in positions])
         return proofs, note
 
+    def endings(self, data: bytes) -> tuple[bytes, ...]:
+        """Digests of what ended the key that an envelope names; none while it counts."""
+        claimed = hinted(envelope.parse(data))
+        return tuple(ending.document for ending in self.trust.endings(claimed.sender, claimed.key))
+
+    def own_endings(self) -> frozenset[bytes]:
+        """What a log must hold before this node cosigns it: the documents that ended keys of its own party."""
+        return self.trust.party_endings(party_of(self.name))
+
     def cosign(self, note: bytes) -> bytes:
         """Our signature under another log's checkpoint, which the follower verified and persisted."""
         return checkpoint.cosign(note, self._log_key, name=self.name)
@@ -455,12 +496,37 @@ class Node:
                 continue
             except PeerError as error:
                 log.warning("parked entry refused", origin=parked.origin, reason=error.reason)
+                entry = pb.Entry(
+                    position=parked.position, kind=pb.ENTRY_KIND_ENVELOPE, data=parked.data, leaf=parked.id
+                )
+                await (await self.refuse(entry, parked.origin, error)).durable
             await self._read(self.store.unpark, parked.id)
 
-    def record_refusal(self, entry: pb.Entry, origin: str, error: TocsinError) -> Waiting:
-        """Keep the fact that a followed entry was refused: position, id and rule."""
-        record = RefusalRecord(origin, entry.position, entry.leaf, error.reason, self._clock())
-        return self._writer.enqueue(None, refusals=[record])
+    async def refuse(self, entry: pb.Entry, origin: str, error: TocsinError) -> Waiting:
+        """Keep the fact that a followed entry was refused, and tell its sender through our log."""
+        now_ms, peer = self._clock(), node_of(origin)
+        record = RefusalRecord(origin, entry.position, entry.leaf, error.reason, now_ms)
+        draft = self._refusals.draft(entry, origin, peer, self.readable_by(peer), error, now_ms)
+        said = await self._signer.run(self._refusals.sign, draft) if draft else None
+        return self._writer.enqueue(said, refusals=[record])
+
+    async def take_refusal(self, entry: pb.Entry, origin: str) -> Waiting | None:
+        """Keep for a desk of ours that another node refused its envelope; None when it is kept already.
+
+        Raises:
+            PeerError: Not a refusal of an envelope of that desk that we hold.
+        """
+        if entry.leaf in self._writer.pending or await self._read(self.store.position_of, entry.leaf) is not None:
+            return self._writer.pending.get(entry.leaf)
+        serves = self.readable_by(self.name)
+        taken = self._refusals.take(entry, origin, node_of(origin), serves, self._clock())
+        (desk,) = taken.audience
+        refused = refused_id(taken.data)
+        position = await self._read(self.store.position_of, refused)
+        row = None if position is None else await self._read(self.store.get, position)
+        if row is None or row.sender != desk:
+            raise ProofError("the refusal is of an envelope that the desk did not send through this node")
+        return self._writer.pending.get(taken.id) or self._writer.enqueue(taken)
 
     async def prune(self, channel: str, before_ms: int, strip: Callable[[bytes], bytes]) -> int:
         """Apply the retention rule of a channel; leaves stay."""
@@ -496,6 +562,7 @@ class Node:
         """
         without = "" if "/" in caller or echo else origin_of(caller)
         return self.readers.subscribe(
+            caller,
             lambda: self.readable_by(caller),
             position=position,
             channels=channels,
@@ -508,3 +575,8 @@ class Node:
 def origin_of(node: str) -> str:
     """The name of a node's log."""
     return f"tocsin/{node}/1"
+
+
+def node_of(origin: str) -> str:
+    """The node that keeps a log."""
+    return origin.split("/")[1]

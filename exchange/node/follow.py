@@ -13,12 +13,13 @@ import grpc
 import structlog
 
 from exchange import checkpoint, wire
-from exchange.errors import LimitError, ProofError
+from exchange.errors import LimitError, ProofError, SenderEndedError
 from exchange.merkle import verify_consistency, verify_inclusion
 from exchange.node import reading
 from exchange.node.core import WAITS, Node, Preview, origin_of
 from exchange.node.reading import HEARTBEAT_S
 from exchange.node.writer import Waiting
+from exchange.standing import Position
 from exchange.v1 import exchange_pb2 as pb
 from exchange.v1 import exchange_pb2_grpc as rpc
 from keys import documents
@@ -27,6 +28,8 @@ from keys.errors import PeerError, TocsinError
 BACKOFF_S: Final = (0.2, 60.0)
 COSIGN_EVERY_S: Final = 1.0
 CALL_S: Final = 10.0
+# Keepalive and the heartbeat deadline go on while a peer is held back.
+LONGEST_WAIT_MS: Final = 1000
 # A little more than an honest peer sends ahead of its checkpoints.
 EARLY_BYTES: Final = 2 * reading.EARLY_BYTES
 EARLY_ENTRIES: Final = 2 * reading.EARLY_ENTRIES
@@ -46,6 +49,7 @@ class Follower:
         self._head: checkpoint.Checkpoint | None = None
         self._early: dict[bytes, tuple[bytes, Preview]] = {}
         self._early_from_s = 0.0
+        self._shown: set[bytes] = set()
         self.state = "starting"
         self.position = 0
 
@@ -91,6 +95,16 @@ class Follower:
             call.cancel()
             self._forget_early()
 
+    async def _pace(self, response: pb.SubscribeResponse) -> None:
+        """A peer that sends too much is read slower: its own flow control holds it back."""
+        sent = [*response.early, *(entry.data for entry in response.entries)]
+        documents = sum(entry.kind == pb.ENTRY_KIND_DOCUMENT for entry in response.entries)
+        amounts = {"envelopes": len(sent) - documents, "bytes": sum(map(len, sent)), "documents": documents}
+        for what, amount in amounts.items():
+            while wait_ms := self._node.quotas.wait_ms(self.peer, what, amount, self._clock()) if amount else 0:
+                self.state = f"held back: too many {what}"
+                await asyncio.sleep(min(wait_ms, LONGEST_WAIT_MS) / 1000)
+
     async def _preview(self, origin: str, data: bytes) -> None:
         """Check what came early, so that it need not be checked again, and pass it on."""
         held_bytes = sum(len(held) for held, _ in self._early.values())
@@ -115,12 +129,29 @@ class Follower:
                 continue
             note = await self._node.stored_checkpoint(origin)
             try:
+                if not await self._acknowledged(stub, checkpoint.parse(note)):
+                    continue
                 request = pb.AddCosignatureRequest(checkpoint=self._node.cosign(note))
                 await stub.AddCosignature(request, timeout=CALL_S)
                 signed = checkpoint.parse(note).size
             except (grpc.aio.AioRpcError, TocsinError) as error:
                 # A peer that wants no cosignature loses only its own evidence.
                 log.warning("cosignature not taken", peer=self.peer, text=str(error))
+
+    async def _acknowledged(self, stub: rpc.ExchangeStub, head: checkpoint.Checkpoint) -> bool:
+        """Whether the peer's log holds what ended keys of ours: until it does, a thief could have us cosign for him.
+
+        Source: docs/PROTOCOL.md section 4.7.
+        """
+        for ending in self._node.own_endings() - self._shown:
+            try:
+                proof = await stub.GetProof(pb.GetProofRequest(leaf=ending, size=head.size), timeout=CALL_S)
+            except grpc.aio.AioRpcError as failure:
+                log.info("not cosigned: what ended a key is not there yet", peer=self.peer, text=failure.details())
+                return False
+            verify_inclusion(ending, proof.position, head.size, list(proof.inclusion), head.root)
+            self._shown.add(ending)
+        return True
 
     async def _extend(self, stub: rpc.ExchangeStub, head: checkpoint.Checkpoint, proof: Sequence[bytes]) -> None:
         """The peer's log must extend what we saw of it before: a rolled-back or forked log is caught here."""
@@ -149,6 +180,7 @@ class Follower:
         return verified
 
     async def _take(self, stub: rpc.ExchangeStub, origin: str, response: pb.SubscribeResponse) -> None:
+        await self._pace(response)
         for data in response.early:
             await self._preview(origin, data)
         if response.early and not response.checkpoint:
@@ -164,17 +196,16 @@ class Follower:
                 if entry.kind == pb.ENTRY_KIND_DOCUMENT:
                     await self._document(entry, origin)
                 elif entry.kind == pb.ENTRY_KIND_ENVELOPE and not entry.pruned:
-                    early, preview = self._early.pop(entry.leaf, (b"", None))
-                    entry.data = entry.data or early
-                    waiting = await self._node.follow(
-                        entry.data, entry.leaf, origin=origin, now_ms=self._clock(), preview=preview
-                    )
+                    waiting = await self._envelope(stub, entry, origin)
                     taken += [waiting] if waiting else []
+                elif entry.kind == pb.ENTRY_KIND_REFUSAL:
+                    refused = await self._node.take_refusal(entry, origin)
+                    taken += [refused] if refused else []
             except WAITS as error:
                 await self._node.park(entry, origin, error)
             except PeerError as error:
                 # Only what the peer got wrong; a failure of our own disk must not move the cursor.
-                taken.append(self._node.record_refusal(entry, origin, error))
+                taken.append(await self._node.refuse(entry, origin, error))
                 log.warning(
                     "entry refused", peer=self.peer, position=entry.position, reason=error.reason, text=str(error)
                 )
@@ -189,6 +220,25 @@ class Follower:
             self._node.pass_by(origin, response.next_position, response.checkpoint)
         await asyncio.gather(*(waiting.durable for waiting in taken))
         self.position, self._head = response.next_position, head
+
+    async def _envelope(self, stub: rpc.ExchangeStub, entry: pb.Entry, origin: str) -> Waiting | None:
+        early, preview = self._early.pop(entry.leaf, (b"", None))
+        entry.data = entry.data or early
+        now_ms = self._clock()
+        try:
+            return await self._node.follow(entry.data, entry.leaf, origin=origin, now_ms=now_ms, preview=preview)
+        except SenderEndedError as error:
+            # The key ended. Whether only after the peer's log had the envelope, the peer can show.
+            endings = self._node.endings(entry.data)
+            try:
+                request = pb.GetPositionRequest(leaf=entry.leaf, endings=endings)
+                shown = await stub.GetPosition(request, timeout=CALL_S) if endings else None
+            except grpc.aio.AioRpcError:
+                shown = None
+            if shown is None:
+                raise error from None
+            place = Position.from_view(shown.log)
+            return await self._node.follow(entry.data, entry.leaf, origin=origin, now_ms=now_ms, place=place)
 
     async def _document(self, entry: pb.Entry, origin: str) -> None:
         document = documents.decode(entry.data)

@@ -67,7 +67,7 @@ class Forks:
         log.error(
             "STREAM_FORK", sender=entry.sender, channel=entry.channel, seq=seq, first=other.hex(), second=entry.id.hex()
         )
-        return ForkRecord(entry.stream, seq, entry.sender, entry.channel, other, entry.id, now_ms)
+        return ForkRecord(header.stream, seq, entry.sender, entry.channel, other, entry.id, now_ms)
 
     async def _at(self, stream: bytes, seq: int, head: tuple[int, bytes]) -> bytes | None:
         """Id of the first envelope at a number. A number above the head is free; one below it may come late, not twice."""

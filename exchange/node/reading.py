@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from exchange import checkpoint
-from exchange.errors import StoreError
+from exchange.errors import LimitError, StoreError
 from exchange.store.contract import NewEntry, Row, Store
 from exchange.workers import Workers
 
@@ -23,6 +23,8 @@ QUIET_S: Final = 1.0
 # Sent early and not yet confirmed, of one call: what its reader has to hold.
 EARLY_BYTES: Final = 4_000_000
 EARLY_ENTRIES: Final = 256
+# One for each channel is honest; each holds a batch in memory while its reader is slow.
+MAX_CALLS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class Wanted:
 class Feed:
     """One live call: what wakes it, and what goes to it early."""
 
+    caller: str
     wanted: Callable[[], Wanted]
     early: bool
     live: bool = False
@@ -100,7 +103,8 @@ class Readers:
 
     def __init__(self, store: Store, workers: Workers, *, head: Callable[[], bytes]) -> None:
         self._store, self._workers, self._head = store, workers, head
-        self._feeds: set[Feed] = set()
+        # Not a set: who came first is woken first, so that a simulation repeats.
+        self._feeds: dict[Feed, None] = {}
         self._ending = False
 
     def wake(self) -> None:
@@ -129,6 +133,7 @@ class Readers:
 
     async def subscribe(
         self,
+        caller: str,
         desks: Callable[[], frozenset[str]],
         *,
         position: int,
@@ -142,6 +147,7 @@ class Readers:
         An empty batch says that nothing happened, or that what happened is none of the caller's.
 
         Args:
+            caller: Who reads.
             desks: Whose envelopes the caller may have, asked before each batch.
             position: First position wanted.
             channels: Only these; None = all.
@@ -150,15 +156,18 @@ class Readers:
             early: Also what is verified and not yet durable.
 
         Raises:
+            LimitError: The caller has too many calls open.
             StoreError: What was sent early is lost.
         """
-        feed = Feed(lambda: Wanted(desks(), channels, without), early)
-        self._feeds.add(feed)
+        feed = Feed(caller, lambda: Wanted(desks(), channels, without), early)
+        if sum(one.caller == caller for one in self._feeds) >= MAX_CALLS:
+            raise LimitError(f"{caller} has {MAX_CALLS} subscriptions open", hint="close some")
+        self._feeds[feed] = None
         try:
             async for batch in self._batches(feed, position, follow):
                 yield batch
         finally:
-            self._feeds.discard(feed)
+            del self._feeds[feed]
 
     async def _batches(self, feed: Feed, position: int, follow: bool) -> AsyncGenerator[Batch, None]:
         loop = asyncio.get_running_loop()

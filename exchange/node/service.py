@@ -125,7 +125,12 @@ class ExchangeService(rpc.ExchangeServicer):
                 # Shielded: a caller that goes away must not cancel a commit others share.
                 receipt = await asyncio.shield(outcome)
             except TocsinError as error:
-                response.results.add(id=identity, rule=error.reason, text=f"{error}; {error.hint}")
+                response.results.add(
+                    id=identity,
+                    rule=error.reason,
+                    text=f"{error}; {error.hint}",
+                    retry_after_ms=int(error.metadata.get("retry_after_ms", "0")),
+                )
                 continue
             response.results.add(id=receipt.id, position=receipt.position, proof=receipt.proof)
             response.checkpoint = receipt.checkpoint
@@ -177,6 +182,7 @@ class ExchangeService(rpc.ExchangeServicer):
             if response.documents and size + len(data) > DOCUMENT_PAGE_BYTES:
                 break
             response.documents.append(data)
+            response.taken_ms.append(self._node.trust.taken_ms(document.digest))
             size += len(data)
         after = start + len(response.documents)
         response.next_page_token = str(after) if after < len(held) else ""
@@ -186,11 +192,11 @@ class ExchangeService(rpc.ExchangeServicer):
         self, request: pb.PutDocumentsRequest, context: wire.Context
     ) -> pb.PutDocumentsResponse:
         """Documents from a member; only what extends a chain is kept."""
-        await self._caller(context)
+        caller = await self._caller(context)
         if len(request.documents) > MAX_DOCUMENTS:
             await wire.abort(context, LimitError(f"at most {MAX_DOCUMENTS} documents a call"))
         response = pb.PutDocumentsResponse()
-        for identity, error in await self._node.take_documents(request.documents, now_ms=self._clock()):
+        for identity, error in await self._node.take_documents(request.documents, now_ms=self._clock(), by=caller):
             response.results.add(digest=identity, rule=error.reason if error else "", text=str(error) if error else "")
         return response
 
@@ -213,6 +219,17 @@ class ExchangeService(rpc.ExchangeServicer):
             return await self._node.proof(request.leaf, request.size, request.from_size)
         except TocsinError as error:
             await wire.abort(context, error)
+
+    async def GetPosition(  # noqa: N802
+        self, request: pb.GetPositionRequest, context: wire.Context
+    ) -> pb.GetPositionResponse:
+        """Where this log holds an entry, and under which cosigned head."""
+        await self._caller(context)
+        try:
+            position = await self._node.positions.show(request.leaf, request.endings)
+        except TocsinError as error:
+            await wire.abort(context, error)
+        return pb.GetPositionResponse(log=position.view())
 
     async def GetForks(  # noqa: N802
         self, request: pb.GetForksRequest, context: wire.Context

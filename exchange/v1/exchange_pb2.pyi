@@ -14,10 +14,12 @@ class EntryKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ENTRY_KIND_ENVELOPE: _ClassVar[EntryKind]
     ENTRY_KIND_DOCUMENT: _ClassVar[EntryKind]
     ENTRY_KIND_HEAD: _ClassVar[EntryKind]
+    ENTRY_KIND_REFUSAL: _ClassVar[EntryKind]
 ENTRY_KIND_UNSPECIFIED: EntryKind
 ENTRY_KIND_ENVELOPE: EntryKind
 ENTRY_KIND_DOCUMENT: EntryKind
 ENTRY_KIND_HEAD: EntryKind
+ENTRY_KIND_REFUSAL: EntryKind
 
 class PublishRequest(_message.Message):
     __slots__ = ("envelopes",)
@@ -34,18 +36,20 @@ class PublishResponse(_message.Message):
     def __init__(self, results: _Optional[_Iterable[_Union[PublishResult, _Mapping]]] = ..., checkpoint: _Optional[bytes] = ...) -> None: ...
 
 class PublishResult(_message.Message):
-    __slots__ = ("id", "position", "proof", "rule", "text")
+    __slots__ = ("id", "position", "proof", "rule", "text", "retry_after_ms")
     ID_FIELD_NUMBER: _ClassVar[int]
     POSITION_FIELD_NUMBER: _ClassVar[int]
     PROOF_FIELD_NUMBER: _ClassVar[int]
     RULE_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
+    RETRY_AFTER_MS_FIELD_NUMBER: _ClassVar[int]
     id: bytes
     position: int
     proof: _containers.RepeatedScalarFieldContainer[bytes]
     rule: str
     text: str
-    def __init__(self, id: _Optional[bytes] = ..., position: _Optional[int] = ..., proof: _Optional[_Iterable[bytes]] = ..., rule: _Optional[str] = ..., text: _Optional[str] = ...) -> None: ...
+    retry_after_ms: int
+    def __init__(self, id: _Optional[bytes] = ..., position: _Optional[int] = ..., proof: _Optional[_Iterable[bytes]] = ..., rule: _Optional[str] = ..., text: _Optional[str] = ..., retry_after_ms: _Optional[int] = ...) -> None: ...
 
 class SubscribeRequest(_message.Message):
     __slots__ = ("position", "channels", "follow", "echo", "early")
@@ -91,6 +95,34 @@ class SubscribeResponse(_message.Message):
     early: _containers.RepeatedScalarFieldContainer[bytes]
     def __init__(self, entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., checkpoint: _Optional[bytes] = ..., consistency: _Optional[_Iterable[bytes]] = ..., next_position: _Optional[int] = ..., early: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
+class NodeRefusal(_message.Message):
+    __slots__ = ("origin", "position", "id", "rule", "text", "time_ms", "node", "desk")
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    RULE_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    TIME_MS_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    DESK_FIELD_NUMBER: _ClassVar[int]
+    origin: str
+    position: int
+    id: bytes
+    rule: str
+    text: str
+    time_ms: int
+    node: str
+    desk: str
+    def __init__(self, origin: _Optional[str] = ..., position: _Optional[int] = ..., id: _Optional[bytes] = ..., rule: _Optional[str] = ..., text: _Optional[str] = ..., time_ms: _Optional[int] = ..., node: _Optional[str] = ..., desk: _Optional[str] = ...) -> None: ...
+
+class SignedRefusal(_message.Message):
+    __slots__ = ("refusal", "signature")
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    refusal: bytes
+    signature: bytes
+    def __init__(self, refusal: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
+
 class GetDocumentsRequest(_message.Message):
     __slots__ = ("type", "page_size", "page_token")
     TYPE_FIELD_NUMBER: _ClassVar[int]
@@ -102,12 +134,14 @@ class GetDocumentsRequest(_message.Message):
     def __init__(self, type: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
 
 class GetDocumentsResponse(_message.Message):
-    __slots__ = ("documents", "next_page_token")
+    __slots__ = ("documents", "next_page_token", "taken_ms")
     DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    TAKEN_MS_FIELD_NUMBER: _ClassVar[int]
     documents: _containers.RepeatedScalarFieldContainer[bytes]
     next_page_token: str
-    def __init__(self, documents: _Optional[_Iterable[bytes]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+    taken_ms: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, documents: _Optional[_Iterable[bytes]] = ..., next_page_token: _Optional[str] = ..., taken_ms: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class PutDocumentsRequest(_message.Message):
     __slots__ = ("documents",)

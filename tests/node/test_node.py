@@ -15,15 +15,17 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from exchange import checkpoint, tls, wire
 from exchange.admission import Admitted
 from exchange.envelope import Parsed, check
-from exchange.errors import IdentityError, ProofError, StoreError
+from exchange.errors import AudienceError, IdentityError, ProofError, StoreError
 from exchange.merkle import verify_inclusion
-from exchange.node import core
+from exchange.node import core, refusals
 from exchange.node.app import App
 from exchange.node.follow import Follower
+from exchange.node.quota import Limits, Quotas
 from exchange.store.contract import NewEntry
 from exchange.v1 import exchange_pb2 as pb
 from keys import documents, founding, suite
 from keys.encoding import digest
+from keys.errors import PeerError, SignatureError
 from keys.trust import week_of
 from keys.v1 import documents_pb2 as docs
 from tests.mail import altered, send
@@ -273,32 +275,99 @@ async def test_enrolment_by_another_key_is_refused(running: Running) -> None:
         await cluster.enrol(READER, node=KR)
 
 
-async def test_poison_in_the_middle_stops_nothing(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+def poisoned(running: Running, monkeypatch: pytest.MonkeyPatch, count: int) -> list[Parsed]:
+    """Envelopes that the Korean node admits though they leave out a reader of the agreed audience."""
     cluster, trust = running.cluster, running.cluster.trust
-    sealed = [cluster.seal(trust, SENDER) for _ in range(5)]
-    # Left out a reader of the agreed audience: an honest node refuses that, the origin below does not.
-    wrong = draft(trust, create_ms=now_ms(), seq=6, prev=cluster.seqs[(SENDER, b"s" * 16)], audience=(READER,))
-    poison = send(trust, wrong, at=cluster.world)
-    cluster.seqs[(SENDER, b"s" * 16)] = (6, poison.id)
-    sealed += [cluster.seal(trust, SENDER) for _ in range(5)]
+    made = []
+    for _ in range(count):
+        seq, last = cluster.seqs[(SENDER, b"s" * 16)]
+        header = draft(trust, create_ms=now_ms(), seq=seq + 1, prev=(seq, last), audience=(READER,))
+        made.append(send(trust, header, at=cluster.world))
+        cluster.seqs[(SENDER, b"s" * 16)] = (seq + 1, made[-1].id)
     honest = running.kr.node.admission.admit
     rule = trust.agreement(now_ms()).channels["minerals"]
+    passed = {each.id for each in made}
 
     def admit(parsed: Parsed, **known: Any) -> Admitted:
-        if parsed.id != poison.id:
+        if parsed.id not in passed:
             return honest(parsed, **known)
         return Admitted(check(parsed, cluster.world.desks[SENDER].public), rule)
 
     monkeypatch.setattr(running.kr.node.admission, "admit", admit)
-    order = [*sealed[:5], poison, *sealed[5:]]
+    return made
+
+
+async def test_poison_in_the_middle_stops_nothing_and_its_sender_is_told(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster, trust = running.cluster, running.cluster.trust
+    sealed = [cluster.seal(trust, SENDER) for _ in range(50)]
+    [poison] = poisoned(running, monkeypatch, 1)
+    sealed += [cluster.seal(trust, SENDER) for _ in range(50)]
+    order = [*sealed[:50], poison, *sealed[50:]]
     async with cluster.connect(await cluster.enrol(SENDER)) as stub:
         answers = await publish(stub, *([each.data] for each in order))
-    assert not any(answer.results[0].rule for answer in answers)
-    await eventually(lambda: all(held(running.nl, each) for each in sealed))
-    assert not held(running.nl, poison)
-    [refusal] = running.nl.node.store.refusals()
-    assert (refusal.id, refusal.rule, refusal.origin) == (poison.id, "POLICY_AUDIENCE", f"tocsin/{KR}/1")
-    assert refusal.position == answers[5].results[0].position
+        assert not any(answer.results[0].rule for answer in answers)
+        await eventually(lambda: all(held(running.nl, each) for each in sealed))
+        assert not held(running.nl, poison)
+        [record] = running.nl.node.store.refusals()
+        assert (record.id, record.rule, record.origin) == (poison.id, "POLICY_AUDIENCE", f"tocsin/{KR}/1")
+        position = answers[50].results[0].position
+        assert record.position == position
+        [entry] = await read(stub, until=1, kind=pb.ENTRY_KIND_REFUSAL)
+        # Also to a desk that reads one channel only.
+        call = stub.Subscribe(pb.SubscribeRequest(position=entry.position, channels=["chips"]), timeout=30)
+        assert [each.leaf async for response in call for each in response.entries] == [entry.leaf]
+    opened = refusals.verify(entry.data, trust)
+    said = opened.refusal
+    assert (opened.leaf, said.node, said.desk) == (entry.leaf, NL, SENDER)
+    assert (said.origin, said.position, said.id, said.rule) == (record.origin, position, poison.id, record.rule)
+    assert "seal again" in said.text
+    for desk in ("kr.motie/supply", READER):
+        async with cluster.connect(await cluster.enrol(desk)) as stub:
+            assert await read(stub, kind=pb.ENTRY_KIND_REFUSAL) == []
+    # What is altered, another's or about nothing we hold is not kept for anybody.
+    body = pb.NodeRefusal.FromString(pb.SignedRefusal.FromString(entry.data).refusal)
+    mine = running.nl._log_key
+    for change in ({"id": b"x" * 32}, {"desk": READER}, {"desk": "kr.motie/supply"}, {"node": KR}):
+        fresh = pb.NodeRefusal()
+        fresh.CopyFrom(body)
+        for name, value in change.items():
+            setattr(fresh, name, value)
+        made = refusals.sign(fresh, mine)
+        with pytest.raises(PeerError):
+            await running.kr.node.take_refusal(pb.Entry(data=made.data, leaf=made.id), f"tocsin/{NL}/1")
+    altered_data = entry.data.replace(b"POLICY_AUDIENCE", b"POLICY_PUBLISHX")
+    with pytest.raises(SignatureError):
+        refusals.verify(altered_data, trust)
+
+
+async def test_flood_of_bad_entries_does_not_flood_the_log(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = running.cluster
+    first = cluster.seal(cluster.trust, SENDER)
+    poison = poisoned(running, monkeypatch, 30)
+    last = cluster.seal(cluster.trust, SENDER)
+    for app in (running.kr, running.nl):
+        monkeypatch.setattr(app.node.quotas, "_rates", Quotas(peer=Limits(5000, 1e8, 1000, 3))._rates)
+    before = running.nl.node.store.size()
+    async with cluster.connect(await cluster.enrol(SENDER)) as stub:
+        await publish(stub, *([each.data] for each in (first, *poison, last)))
+        await eventually(lambda: held(running.nl, last))
+        assert len(await read(stub, until=3, kind=pb.ENTRY_KIND_REFUSAL)) == 3
+    assert len(running.nl.node.store.refusals()) == 30
+    assert running.nl.node.store.size() == before + 2 + 3
+
+
+async def test_nobody_is_told_who_did_not_send_through_that_node(running: Running) -> None:
+    cluster = running.cluster
+    foreign = cluster.seal(cluster.trust, READER, channel="alerts")
+    junk = pb.Entry(kind=pb.ENTRY_KIND_ENVELOPE, data=b"junk", leaf=b"j" * 32, position=1)
+    other = pb.Entry(kind=pb.ENTRY_KIND_ENVELOPE, data=foreign.data, leaf=foreign.id, position=2)
+    before = running.nl.node.store.size()
+    for entry in (junk, other):
+        await (await running.nl.node.refuse(entry, f"tocsin/{KR}/1", AudienceError("no"))).durable
+    assert running.nl.node.store.size() == before
+    assert [record.position for record in running.nl.node.store.refusals()] == [1, 2]
 
 
 async def test_bad_envelopes_are_answered_and_the_stream_goes_on(running: Running) -> None:
@@ -344,6 +413,21 @@ async def test_gap_and_fork_in_a_stream_are_refused(running: Running) -> None:
     async with cluster.connect(await cluster.enrol(SENDER)) as stub:
         [answer] = await publish(stub, [one.data, fork.data, gap.data])
     assert [result.rule for result in answer.results] == ["", "STREAM_FORK", "STREAM_ORDER"]
+
+
+async def test_a_stream_is_its_senders_whoever_else_uses_its_name(running: Running) -> None:
+    cluster, trust = running.cluster, running.cluster.trust
+    squatter = "kr.motie/supply"
+    high = send(trust, draft(trust, sender=squatter, create_ms=now_ms(), seq=900), at=cluster.world)
+    async with cluster.connect(await cluster.enrol(squatter)) as stub:
+        [answer] = await publish(stub, [high.data])
+        assert not answer.results[0].rule
+    sealed = [cluster.seal(trust, SENDER) for _ in range(2)]
+    async with cluster.connect(await cluster.enrol(SENDER)) as stub:
+        [answer] = await publish(stub, [each.data for each in sealed])
+    assert [result.rule for result in answer.results] == ["", ""]
+    await eventually(lambda: all(held(running.nl, each) for each in (high, *sealed)))
+    assert running.nl.node.store.forks() == []
 
 
 async def test_too_many_envelopes_in_a_message_end_the_call(running: Running) -> None:
