@@ -6,8 +6,11 @@ from typing import Final
 
 from exchange.desk.deskfile import failing
 from exchange.desk.outbox import Outbox
+from keys.encoding import digest
 
-ASKED_AT_ONCE: Final = 500
+ID_BYTES: Final = 16
+SENDER_TAG_BYTES: Final = 8
+AFTER_ALL: Final = b"\xff" * 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,30 +112,50 @@ class Archive(Outbox):
         ]
         return sorted(found, key=lambda one: one[0].position)
 
-    def said(self, sender: str, named: Sequence[tuple[bytes, bytes]]) -> list[str]:
+    def said(self, sender: str, named: Sequence[tuple[bytes, bytes]]) -> list[str] | None:
         """Note items by (report id, digest of the item); in a transaction.
 
         Returns for each "repeat" (same sender, id and text), "conflict" (same id, another text, whoever sent it) or
-        "new". Only a repeat may be dropped: else whoever uses an id first could silence its owner.
+        "new"; None when all are new, as they nearly always are. Only a repeat may be dropped: else whoever uses an id
+        first could silence its owner.
         """
-        known: dict[bytes, set[tuple[str, bytes]]] = {}
-        for start in range(0, len(named), ASKED_AT_ONCE):
-            ids = [report for report, _ in named[start : start + ASKED_AT_ONCE]]
-            marks = ",".join("?" * len(ids))
-            rows = self._db.execute(f"SELECT report, sender, digest FROM said WHERE report IN ({marks})", ids)  # noqa: S608
-            for report, who, digest in rows:
-                known.setdefault(report, set()).add((who, digest))
-        outcomes, fresh = [], []
-        for report, digest in named:
-            held = known.setdefault(report, set())
-            if (sender, digest) in held:
-                outcomes.append("repeat")
-                continue
-            outcomes.append("conflict" if any(other != digest for _, other in held) else "new")
-            held.add((sender, digest))
-            fresh.append((report, sender, digest))
-        self._db.executemany("INSERT INTO said (report, sender, digest) VALUES (?, ?, ?)", fresh)
+        tag = digest(sender.encode())[:SENDER_TAG_BYTES]
+        keys = [
+            (report if len(report) == ID_BYTES else digest(report)[:ID_BYTES]) + text + tag for report, text in named
+        ]
+        ids = {key[:ID_BYTES] for key in keys}
+        if len(ids) == len(keys) and not self._any_said(ids):
+            self._note_said(sorted(keys))
+            return None
+        outcomes = []
+        for key in keys:
+            outcomes.append(self._outcome(key))
+            if outcomes[-1] != "repeat":
+                self._note_said([key])
         return outcomes
+
+    def _any_said(self, ids: set[bytes]) -> bool:
+        if not ids:
+            return False
+        # Ids begin with their time, so those of one envelope lie together, and usually little else between them.
+        between, most = "SELECT key FROM said WHERE key > ? AND key < ? LIMIT ?", 4 * len(ids)
+        rows = self._db.execute(between, (min(ids), max(ids) + AFTER_ALL, most)).fetchall()
+        if len(rows) < most:
+            return any(key[:ID_BYTES] in ids for (key,) in rows)
+        return any(self._db.execute(between, (one, one + AFTER_ALL, 1)).fetchone() for one in ids)
+
+    def _outcome(self, key: bytes) -> str:
+        if self._db.execute("SELECT 1 FROM said WHERE key = ?", (key,)).fetchone():
+            return "repeat"
+        report, text = key[:ID_BYTES], key[ID_BYTES:-SENDER_TAG_BYTES]
+        other = self._db.execute(
+            "SELECT 1 FROM said WHERE key > ? AND key < ? AND NOT (key > ? AND key < ?) LIMIT 1",
+            (report, report + AFTER_ALL, report + text, report + text + AFTER_ALL),
+        ).fetchone()
+        return "conflict" if other else "new"
+
+    def _note_said(self, keys: Sequence[bytes]) -> None:
+        self._db.executemany("INSERT INTO said (key) VALUES (?)", zip(keys))
 
     def last_read(self, stream: bytes) -> tuple[int, bytes] | None:
         """(seq, id) of the newest envelope of a stream that was read."""

@@ -5,7 +5,7 @@ from typing import Final
 from google.protobuf.message import DecodeError
 
 from exchange.desk.archive import Received
-from exchange.desk.events import Delivery, Receipt
+from exchange.desk.events import Delivery, Origin, Receipt
 from exchange.v1 import report_pb2 as rep
 
 CONTROL: Final = frozenset({"acknowledgement", "heartbeat", "closing", "refusal"})
@@ -21,8 +21,16 @@ def is_control(raw: bytes) -> bool:
     return item.WhichOneof("kind") in CONTROL
 
 
-def to_delivery(received: Received, index: int, raw: bytes, warnings: tuple[str, ...]) -> Delivery:
-    """One archived item as a delivery, its text made inert; unknown fields and kinds are delivered, marked."""
+def origin_of(received: Received) -> Origin:
+    """What the items of an envelope share."""
+    receipt = Receipt(received.id, received.position, received.proof, received.checkpoint)
+    return Origin(
+        received.sender, received.channel, received.marking, received.seq, received.create_time_ms, receipt
+    )  # fmt: skip
+
+
+def to_delivery(origin: Origin, index: int, raw: bytes, warnings: tuple[str, ...]) -> Delivery:
+    """One item as a delivery; unknown fields and kinds are delivered, marked."""
     item = rep.Item()
     try:
         item.ParseFromString(raw)
@@ -31,16 +39,4 @@ def to_delivery(received: Received, index: int, raw: bytes, warnings: tuple[str,
         warnings = (*warnings, "this item is not readable: kept as it came")
     if item.WhichOneof("kind") is None:
         warnings = (*warnings, "this item says more than this version reads")
-    return Delivery(
-        raw=raw,
-        sender=received.sender,
-        channel=received.channel,
-        marking=received.marking,
-        envelope=received.id,
-        index=index,
-        seq=received.seq,
-        create_time_ms=received.create_time_ms,
-        receipt=Receipt(received.id, received.position, received.proof, received.checkpoint),
-        parsed=item,
-        warnings=warnings,
-    )
+    return Delivery(raw, index, origin, item, warnings)

@@ -20,29 +20,37 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
-    """One item, verified, opened, in order. Text in it is stripped of control and bidi characters."""
+class Origin:
+    """What all items of one envelope share."""
 
-    raw: bytes
     sender: str
     channel: str
     marking: int
-    envelope: bytes
-    index: int
     seq: int
     create_time_ms: int
     receipt: Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One item, verified, opened, in order. Made for every report, so it holds little and works out the rest when asked."""
+
+    raw: bytes = field(repr=False)
+    index: int
+    origin: Origin
     parsed: rep.Item = field(repr=False, compare=False)
     """As it came: its text may deceive a reader or drive a terminal. Show `item`."""
     warnings: tuple[str, ...] = ()
-    _cleaned: list[rep.Item] = field(default_factory=list, init=False, repr=False, compare=False)
+    _cleaned: rep.Item | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def item(self) -> rep.Item:
         """The item with harmless text; cleaned when first asked for, since many are only counted or passed on."""
-        if not self._cleaned:
-            self._cleaned.append(clean_message(self.parsed))
-        return self._cleaned[0]
+        cleaned = self._cleaned
+        if cleaned is None:
+            cleaned = clean_message(self.parsed)
+            object.__setattr__(self, "_cleaned", cleaned)
+        return cleaned
 
     @property
     def report(self) -> rep.Report:
@@ -53,6 +61,41 @@ class Delivery:
     def kind(self) -> str:
         """Name of the item's kind; empty for one newer than this version reads."""
         return self.parsed.WhichOneof("kind") or ""
+
+    @property
+    def sender(self) -> str:
+        """The desk that said it."""
+        return self.origin.sender
+
+    @property
+    def channel(self) -> str:
+        """Where it was said."""
+        return self.origin.channel
+
+    @property
+    def marking(self) -> int:
+        """How far it may go, as in documents.proto."""
+        return self.origin.marking
+
+    @property
+    def seq(self) -> int:
+        """The envelope's number in its stream."""
+        return self.origin.seq
+
+    @property
+    def create_time_ms(self) -> int:
+        """When the envelope was sealed, ms UTC, by its sender's clock."""
+        return self.origin.create_time_ms
+
+    @property
+    def envelope(self) -> bytes:
+        """Id of the envelope."""
+        return self.origin.receipt.id
+
+    @property
+    def receipt(self) -> Receipt:
+        """Proof that the node's log holds the envelope."""
+        return self.origin.receipt
 
 
 @dataclass(frozen=True, slots=True)

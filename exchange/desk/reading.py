@@ -8,7 +8,7 @@ import grpc
 
 from exchange import checkpoint, envelope, merkle, wire
 from exchange.desk.archive import Received
-from exchange.desk.deliveries import is_control, to_delivery
+from exchange.desk.deliveries import is_control, origin_of, to_delivery
 from exchange.desk.events import Conflict, Delivery, Gap, Refused, Stale
 from exchange.desk.holdings import Holdings
 from exchange.desk.link import Backoff, Link, raise_if_ours
@@ -22,13 +22,26 @@ from keys.trust import week_of
 HEARTBEAT_DEADLINE_S: Final = 30.0
 
 
+class _Unread:
+    """The items of one envelope that its reader is to be given; those from `given` on it was not given yet."""
+
+    __slots__ = ("channel", "deliveries", "given", "id")
+
+    def __init__(self, channel: str, identity: bytes, deliveries: list[Delivery]) -> None:
+        self.channel, self.id, self.deliveries, self.given = channel, identity, deliveries, 0
+
+    def left(self) -> list[int]:
+        """Indexes of what was not given. Called from another thread: `given` is read once."""
+        return [delivery.index for delivery in self.deliveries[self.given :]]
+
+
 class Reading:
     """Follows channels of the node's log."""
 
     def __init__(self, holdings: Holdings, link: Link) -> None:
         self._own, self._link = holdings, link
-        # Opened envelopes whose reader was given items since the archive last noted it: what is left of each.
-        self._left: dict[bytes, tuple[str, set[int]]] = {}
+        # Opened envelopes whose reader may have been given items since the archive last noted it.
+        self._unread: dict[bytes, _Unread] = {}
 
     async def subscribe(self, channel: str, *, follow: bool = True) -> AsyncIterator[Delivery]:
         """See Desk.subscribe."""
@@ -36,13 +49,16 @@ class Reading:
         while True:
             try:
                 await self._own.workers.run(self.note_given)
-                for delivery in await self._own.workers.run(self._not_given, channel):
-                    self._give(delivery)
-                    yield delivery
-                async for delivery in self._subscribe(channel, follow=follow):
+                for unread in await self._own.workers.run(self._not_given, channel):
+                    for delivery in unread.deliveries:
+                        unread.given += 1
+                        yield delivery
+                async for taken in self._subscribe(channel, follow=follow):
                     backoff.reset()
-                    self._give(delivery)
-                    yield delivery
+                    for unread in taken:
+                        for delivery in unread.deliveries:
+                            unread.given += 1
+                            yield delivery
                 if not follow:
                     return
             except (grpc.aio.AioRpcError, TimeoutError, wire.UnreachableError) as failure:
@@ -54,32 +70,30 @@ class Reading:
                 raise_if_ours()
             await backoff.wait()
 
-    def _give(self, delivery: Delivery) -> None:
-        self._left[delivery.envelope][1].discard(delivery.index)
-
     def note_given(self) -> None:
         """Write down what the reader was given since the archive last noted it."""
-        if self._left:
+        if self._unread:
             with self._own.archive.transaction():
                 self._write_given()
 
     def _write_given(self) -> None:
-        for identity, (channel, left) in list(self._left.items()):
-            # Taken once: a reader of another channel goes on in the event loop meanwhile.
-            now_left = sorted(left)
-            self._own.archive.set_unread(identity, channel, now_left)
-            if not now_left:
-                del self._left[identity]
+        for identity, unread in list(self._unread.items()):
+            left = unread.left()
+            self._own.archive.set_unread(identity, unread.channel, left)
+            if not left:
+                del self._unread[identity]
 
-    def _not_given(self, channel: str) -> list[Delivery]:
+    def _not_given(self, channel: str) -> list[_Unread]:
         """What was opened, but not given to the reader before it stopped."""
-        deliveries = []
+        found = []
         for received, left in self._own.archive.unread(channel):
-            self._left[received.id] = (channel, set(left))
-            deliveries += [to_delivery(received, index, received.items[index], ()) for index in left]
-        return deliveries
+            origin = origin_of(received)
+            deliveries = [to_delivery(origin, index, received.items[index], ()) for index in left]
+            found.append(_Unread(channel, received.id, deliveries))
+        self._unread.update({unread.id: unread for unread in found})
+        return found
 
-    async def _subscribe(self, channel: str, *, follow: bool) -> AsyncIterator[Delivery]:
+    async def _subscribe(self, channel: str, *, follow: bool) -> AsyncIterator[list[_Unread]]:
         await self._link.synchronise()
         stub = await self._link.stub()
         position = self._own.archive.cursor(channel)
@@ -92,15 +106,14 @@ class Reading:
                     response = await call.read()
                 if not isinstance(response, pb.SubscribeResponse):
                     return
-                deliveries, head = await self._own.workers.run(self._take, channel, response, head)
-                for delivery in deliveries:
-                    yield delivery
+                taken, head = await self._own.workers.run(self._take, channel, response, head)
+                yield taken
         finally:
             call.cancel()
 
     def _take(
         self, channel: str, response: pb.SubscribeResponse, before: checkpoint.Checkpoint | None
-    ) -> tuple[list[Delivery], checkpoint.Checkpoint]:
+    ) -> tuple[list[_Unread], checkpoint.Checkpoint]:
         """Verify a batch, archive it and move the cursor in one transaction."""
         head = self._own.verify_note(response.checkpoint)
         if before is not None and head.size != before.size:
@@ -108,7 +121,7 @@ class Reading:
         stale = self._own.trust.stale(self._own.clock())
         if stale and Stale(stale) not in self._own.events:
             self._own.event(Stale(stale))
-        deliveries: list[Delivery] = []
+        taken: list[_Unread] = []
         with self._own.archive.transaction():
             self._write_given()
             for entry in response.entries:
@@ -117,22 +130,19 @@ class Reading:
                     if entry.kind == pb.ENTRY_KIND_DOCUMENT:
                         self._own.take_documents([entry.data])
                     elif entry.kind == pb.ENTRY_KIND_ENVELOPE and not entry.pruned:
-                        deliveries += self._open(entry, response.checkpoint)
+                        taken.append(_Unread(channel, entry.leaf, self._open(entry, response.checkpoint)))
                 except TocsinError as error:
                     # One hostile or broken envelope never stops the others.
                     self._own.event(Refused(entry.leaf, error.reason, str(error)))
-            left: dict[bytes, set[int]] = {}
-            for delivery in deliveries:
-                left.setdefault(delivery.envelope, set()).add(delivery.index)
-            for identity, indexes in left.items():
-                self._own.archive.set_unread(identity, channel, sorted(indexes))
+            for unread in taken:
+                self._own.archive.set_unread(unread.id, channel, unread.left())
             self._own.archive.set_cursor(channel, max(response.next_position, self._own.archive.cursor(channel)))
             if response.next_position >= head.size:
                 # By both clocks: a node that shows an old head, or a clock of ours that runs ahead, ends no seed early.
                 self._own.archive.set_drained(channel, min(self._own.clock(), head.time_ms))
             self._own.archive.set_note(head.origin, response.checkpoint)
-        self._left.update({identity: (channel, indexes) for identity, indexes in left.items()})
-        return deliveries, head
+        self._unread.update({unread.id: unread for unread in taken if unread.deliveries})
+        return taken, head
 
     def _open(self, entry: pb.Entry, note: bytes) -> list[Delivery]:
         parsed = envelope.parse(entry.data)
@@ -183,11 +193,15 @@ class Reading:
         self._own.archive.set_last_read(header.stream, header.seq, identity)
 
     def _deliveries(self, received: Received, warnings: tuple[str, ...]) -> list[Delivery]:
-        every = [to_delivery(received, index, raw, warnings) for index, raw in enumerate(received.items)]
+        origin = origin_of(received)
+        every = [to_delivery(origin, index, raw, warnings) for index, raw in enumerate(received.items)]
         reports = [delivery for delivery in every if delivery.kind == "report"]
         named = [(delivery.parsed.report.id, digest(delivery.raw)) for delivery in reports]
+        outcomes = self._own.archive.said(received.sender, named)
+        if outcomes is None:
+            return every
         repeated = set()
-        for delivery, said in zip(reports, self._own.archive.said(received.sender, named), strict=True):
+        for delivery, said in zip(reports, outcomes, strict=True):
             if said == "repeat":
                 repeated.add(delivery.index)
             if said == "conflict":
@@ -200,8 +214,9 @@ class Reading:
         deliveries = []
         seen: set[tuple[str, bytes, bytes]] = set()
         for received in self._own.archive.received(channel):
+            origin = origin_of(received)
             for index, raw in enumerate(received.items):
-                delivery = to_delivery(received, index, raw, ())
+                delivery = to_delivery(origin, index, raw, ())
                 name = (received.sender, delivery.parsed.report.id, digest(raw))
                 if delivery.kind != "report" or name not in seen:
                     deliveries.append(delivery)

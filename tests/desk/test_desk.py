@@ -139,9 +139,11 @@ async def test_a_report_is_read_abroad_and_both_sides_hold_a_receipt(exchange: E
         reader.check_receipt(delivery)
         assert reader.events() == []
         assert texts(reader.inbox("equipment")) == ["stock is low"]
-        object.__setattr__(delivery, "envelope", bytes(32))
+        other = dataclasses.replace(delivery.receipt, id=bytes(32))
         with pytest.raises(ProofError):
-            reader.check_receipt(delivery)
+            reader.check_receipt(
+                dataclasses.replace(delivery, origin=dataclasses.replace(delivery.origin, receipt=other))
+            )
 
 
 async def test_each_item_comes_once_in_order_across_restarts_of_the_reader(exchange: Exchange) -> None:
