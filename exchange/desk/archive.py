@@ -25,7 +25,7 @@ class Received:
     seq: int
     create_time_ms: int
     header: bytes
-    items: tuple[bytes, ...]
+    items: tuple[bytes, ...] = field(repr=False)
     proof: tuple[bytes, ...]
     checkpoint: bytes
     outer: bytes

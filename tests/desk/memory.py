@@ -110,7 +110,7 @@ class _Call:
         return await self._waiting.get()
 
     def cancel(self) -> None:
-        return None
+        self._waiting.put_nowait(grpc.aio.EOF)
 
 
 class _Stub:
