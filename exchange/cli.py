@@ -22,9 +22,10 @@ from exchange.clock import now_ms
 from exchange.desk import Delivery, Desk, DeskSettings
 from exchange.evidence import cli as evidence_cli
 from exchange.node import app as nodes
+from exchange.pouch import cli as pouch_cli
 from exchange.text import printable
 from exchange.watch import cli as watch_cli
-from keys import documents
+from keys import documents, suite, words
 from keys.encoding import canonical_bytes
 from keys.errors import TocsinError, UsageError
 from keys.v1 import documents_pb2 as pb
@@ -42,6 +43,7 @@ app.add_typer(node_app, name="node")
 app.add_typer(desk_app, name="desk")
 app.add_typer(documents_app, name="documents")
 app.add_typer(evidence_cli.app, name="evidence")
+app.add_typer(pouch_cli.app, name="pouch")
 app.add_typer(watch_cli.app, name="watch")
 
 out = Console()
@@ -52,6 +54,15 @@ Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 PassphraseFile = Annotated[
     Path | None,
     typer.Option("--passphrase-file", help="File with the keystore's passphrase; none = machine-local key."),
+]
+
+
+Lineage = Annotated[
+    str | None, typer.Option(help="Digest of the first agreement, 64 hex digits or 24 words; or give --bundle.")
+]
+InitBundle = Annotated[
+    Path | None,
+    typer.Option("--bundle", help="Documents from the ministry; the lineage is taken from them, and its words shown."),
 ]
 
 
@@ -77,17 +88,20 @@ def _emit(value: Any) -> None:
 def node_init(
     directory: Annotated[Path, typer.Argument(help="Where the node will live.")],
     name: Annotated[str, typer.Option(help="Its name, such as nl.seoul-1.")],
-    lineage: Annotated[str, typer.Option(help="Digest of the first agreement, 64 hex digits.")],
     endpoint: Annotated[str, typer.Option(help="host:port of the exchange service.")],
     enrol_endpoint: Annotated[str, typer.Option(help="host:port of the enrolment listener.")],
+    lineage: Lineage = None,
+    bundle: InitBundle = None,
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Make a node's keys and settings; prints its roster entry (hex) for the ministry."""
     settings = nodes.NodeSettings(
-        name=name, lineage=_lineage(lineage), endpoint=endpoint, enrol_endpoint=enrol_endpoint
+        name=name, lineage=_lineage(lineage, bundle), endpoint=endpoint, enrol_endpoint=enrol_endpoint
     )
     entry = nodes.init(directory, settings, passphrase=_passphrase(passphrase_file))
+    _keep_bundle(bundle, directory)
     err.print(f"node {name} made in {directory}; give its entry to the ministry that signs the roster")
+    _show_words(f"log key of {name}", suite.key_id(entry.log_key.suite, "log", entry.log_key.key))
     sys.stdout.write(canonical_bytes(entry).hex() + "\n")
 
 
@@ -128,16 +142,23 @@ def desk_init(
     directory: Annotated[Path, typer.Argument(help="Where the desk will live.")],
     name: Annotated[str, typer.Option(help="Its name, such as nl.seoul/economic.")],
     node: Annotated[str, typer.Option(help="The node that hosts its mission.")],
-    lineage: Annotated[str, typer.Option(help="Digest of the first agreement, 64 hex digits.")],
+    lineage: Lineage = None,
+    bundle: InitBundle = None,
     passphrase_file: PassphraseFile = None,
 ) -> None:
-    """Make a desk's keys; prints its roster entry (hex), with proof of possession, for the ministry."""
+    """Make a desk's keys; prints its roster entry (hex), with proof of possession, for the ministry.
+
+    The ministry calls back and compares the words of the key before it admits the desk.
+    """
     from keys import founding
 
-    settings = DeskSettings(desk=name, lineage=_lineage(lineage), node=node)
+    settings = DeskSettings(desk=name, lineage=_lineage(lineage, bundle), node=node)
     key = desks.init(directory, settings, passphrase=_passphrase(passphrase_file))
+    _keep_bundle(bundle, directory)
     err.print(f"desk {name} made in {directory}; give its entry to the ministry that signs the roster")
-    sys.stdout.write(canonical_bytes(founding.desk_entry(name, key, lineage=bytes.fromhex(lineage))).hex() + "\n")
+    _show_words(f"key of {name}", suite.key_id(key.suite, "desk", key.public))
+    entry = founding.desk_entry(name, key, lineage=bytes.fromhex(settings.lineage))
+    sys.stdout.write(canonical_bytes(entry).hex() + "\n")
 
 
 @desk_app.command("enrol")
@@ -343,15 +364,35 @@ def demo(
         raise typer.Exit(1)
 
 
-def _lineage(text: str) -> str:
-    try:
-        if len(bytes.fromhex(text)) == 32:
-            return text
-    except ValueError:
-        pass
-    raise UsageError(
-        "a lineage is 64 hex digits", hint="copy it from `tocsin documents show`: the digest of agreement 1"
-    )
+def _lineage(text: str | None, bundle: Path | None) -> str:
+    """The lineage as 64 digits: as given, and as the bundle has it."""
+    given = words.read(text) if text is not None else None
+    if bundle is None:
+        if given is None:
+            raise UsageError("which exchange is it?", hint="give --bundle FILE from the ministry, or --lineage")
+        return given.hex()
+    held = [documents.decode(data) for data in files.load_bundle(_bundle(bundle))]
+    firsts = [d.digest for d in held if (a := documents.peek(d)) and isinstance(a, pb.Agreement) and a.version == 1]
+    if len(firsts) != 1 or (given is not None and firsts != [given]):
+        raise UsageError(
+            f"{bundle} does not hold the first agreement of this exchange", hint="compare the fingerprints"
+        )
+    trust, refused = files.load_trust(_bundle(bundle), firsts[0], now_ms=now_ms())
+    if not trust.founded:
+        raise refused[0] if refused else UsageError(f"{bundle} holds no agreement that can be taken")
+    _show_words("lineage; compare with the words of the ceremony", firsts[0])
+    return firsts[0].hex()
+
+
+def _keep_bundle(bundle: Path | None, directory: Path) -> None:
+    if bundle is not None:
+        files.save_bundle(directory / files.BUNDLE, [documents.decode(data) for data in files.load_bundle(bundle)])
+
+
+def _show_words(what: str, digest: bytes) -> None:
+    err.print(f"{what}, as words:")
+    for row in words.rows(digest):
+        err.print(f"  {row}", highlight=False)
 
 
 def _text(file: Path) -> str:

@@ -15,10 +15,11 @@ from google.protobuf.message import DecodeError
 
 from exchange import checkpoint, envelope
 from exchange.checkpoint import Checkpoint
-from exchange.errors import PouchError, ProofError
+from exchange.errors import LimitError, PouchError, ProofError
 from exchange.merkle import verify_consistency, verify_inclusion
 from exchange.node.core import WAITS, Node, origin_of
 from exchange.node.entries import hinted
+from exchange.node.writer import Receipt
 from exchange.pouch import format as pouch
 from exchange.pouch.format import ReadPart
 from exchange.v1 import evidence_pb2 as ev
@@ -28,6 +29,8 @@ from keys import documents
 from keys.errors import PeerError
 
 IN_FLIGHT: Final = 64
+QUOTA_TRIES: Final = 60
+QUOTA_PAUSE_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,11 +200,21 @@ class _Unpacking:
         parsed = envelope.parse(part.data)
         known = self._node.store.position_of(parsed.id) is not None
         # The carrier is not the desk; its signature, checked there, is what speaks for it.
-        _, receipt = await self._node.publish(part.data, by=hinted(parsed).sender, now_ms=self._clock())
+        receipt = await self._publish(part.data, hinted(parsed).sender)
         if known:
             self._done.known += 1
         else:
             self._flight.append((part, "envelope", asyncio.ensure_future(receipt)))
+
+    async def _publish(self, data: bytes, desk: str) -> asyncio.Future[Receipt]:
+        """A bag brings in a moment what a desk sealed in days: what its quota refuses is tried again, for a while."""
+        for _ in range(QUOTA_TRIES):
+            try:
+                return (await self._node.publish(data, by=desk, now_ms=self._clock()))[1]
+            except LimitError:
+                await self._land()
+                await asyncio.sleep(QUOTA_PAUSE_S)
+        return (await self._node.publish(data, by=desk, now_ms=self._clock()))[1]
 
     async def _receipt(self, part: ReadPart) -> None:
         place = ev.LogPlace.FromString(part.data)

@@ -1,0 +1,156 @@
+"""Orders to pack and unpack: carried out on a node that was started, whether it serves or only stands still.
+
+A serving node finds orders in its tray, a directory only its owner can write to: the log is open in one process alone.
+"""
+
+import asyncio
+import contextlib
+import json
+import secrets
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import structlog
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from exchange import files
+from exchange.errors import PouchError
+from exchange.node.core import Node
+from exchange.pouch.pack import pack, packed_up_to
+from exchange.pouch.unpack import Unpacked, unpack
+from exchange.wire import RemoteError
+from keys.errors import TocsinError, UsageError
+
+TRAY: Final = "tray"
+POLL_S: Final = 0.5
+MAX_ORDERS: Final = 16
+MAX_ORDER_BYTES: Final = 64 * 1024
+
+log = structlog.get_logger("tocsin.pouch")
+
+
+class Order(BaseModel):
+    """What to do; paths are absolute. `position` and `seen` None: from where the last pouch for the receiver ended."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    do: Literal["pack", "unpack"]
+    file: str
+    receiver: str = ""
+    position: int | None = None
+    seen: int | None = None
+
+
+async def perform(node: Node, order: Order, clock: Callable[[], int]) -> dict[str, Any]:
+    """Carry out an order; what came of it, for people and machines.
+
+    Raises:
+        TocsinError: It could not be done.
+    """
+    try:
+        return await _perform(node, order, clock)
+    except OSError as error:
+        raise UsageError(
+            f"cannot use {order.file}: {error.strerror}", hint="may the node's user read and write it?"
+        ) from None
+
+
+async def _perform(node: Node, order: Order, clock: Callable[[], int]) -> dict[str, Any]:
+    path = Path(order.file)
+    if order.do == "unpack":
+        return shown(await unpack(node, path, clock=clock))
+    last = await asyncio.to_thread(packed_up_to, node, order.receiver)
+    position = last if order.position is None else order.position
+    seen = position if order.seen is None else order.seen
+    made = await asyncio.to_thread(pack, node, order.receiver, path, position=position, seen=seen, now_ms=clock())
+    return {"file": order.file, "receiver": order.receiver, "position": position, **asdict(made)}
+
+
+def shown(done: Unpacked) -> dict[str, Any]:
+    """What became of a pouch, as plain values."""
+    return {**asdict(done), "delivered": [identity.hex() for identity in done.delivered]}
+
+
+class Tray:
+    """The orders of a serving node.
+
+    Args:
+        node: Started.
+        directory: The node's own.
+        clock: Milliseconds UTC.
+    """
+
+    def __init__(self, node: Node, directory: Path, clock: Callable[[], int]) -> None:
+        self._node, self._tray, self._clock = node, directory / TRAY, clock
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Look for orders from now on; what a stopped node left is of no use to anyone."""
+        files.private_directory(self._tray)
+        for old in self._tray.iterdir():
+            old.unlink()
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """End; an order under way is given up, and may be given again."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _run(self) -> None:
+        while True:
+            for request in await asyncio.to_thread(self._orders):
+                answer = await self._answer(request)
+                await asyncio.to_thread(self._reply, request, answer)
+            await asyncio.sleep(POLL_S)
+
+    def _orders(self) -> list[Path]:
+        return sorted(self._tray.glob("*.order"))[:MAX_ORDERS]
+
+    async def _answer(self, request: Path) -> dict[str, Any]:
+        try:
+            order = await asyncio.to_thread(_read, request)
+            log.info("pouch", do=order.do, file=order.file)
+            return {"done": await perform(self._node, order, self._clock)}
+        except TocsinError as error:
+            return {"reason": error.reason, "text": str(error), "hint": error.hint}
+
+    def _reply(self, request: Path, answer: dict[str, Any]) -> None:
+        files.save_private(request.with_suffix(".answer"), json.dumps(answer).encode())
+        request.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> Order:
+    if path.stat().st_size > MAX_ORDER_BYTES:
+        raise PouchError("the order is too long")
+    try:
+        return Order.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise PouchError(f"not an order: {error.errors()[0]['msg']}") from None
+
+
+async def hand_in(directory: Path, order: Order, *, timeout_s: float) -> dict[str, Any]:
+    """Give an order to a serving node and wait for what came of it.
+
+    Raises:
+        TocsinError: What the node says, or that it does not answer.
+    """
+    request = directory / TRAY / f"{secrets.token_hex(8)}.order"
+    answer = request.with_suffix(".answer")
+    files.save_private(request, order.model_dump_json().encode())
+    try:
+        async with asyncio.timeout(timeout_s):
+            while not answer.exists():
+                await asyncio.sleep(POLL_S / 5)
+    except TimeoutError:
+        request.unlink(missing_ok=True)
+        raise UsageError("the node does not take orders", hint="is it running? else stop it and try again") from None
+    said: dict[str, Any] = json.loads(answer.read_bytes())
+    answer.unlink()
+    if "done" not in said:
+        raise RemoteError(said["text"], reason=said["reason"], status="ABORTED", hint=said["hint"], metadata={})
+    done: dict[str, Any] = said["done"]
+    return done
