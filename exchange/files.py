@@ -3,16 +3,17 @@
 import os
 import tomllib
 from collections.abc import Iterable
+from itertools import zip_longest
 from pathlib import Path
 from typing import Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from exchange.v1 import exchange_pb2 as pb
 from keys import documents
 from keys.documents import Document
 from keys.errors import TocsinError, UsageError
 from keys.trust import Trust
+from keys.v1 import documents_pb2 as docs
 
 S = TypeVar("S", bound="Settings")
 BUNDLE: Final = "documents.bundle"
@@ -81,9 +82,15 @@ def save_private(path: Path, data: bytes) -> None:
         raise UsageError(f"cannot write {path}: {error}") from None
 
 
-def save_bundle(path: Path, held: Iterable[Document]) -> None:
-    """Write documents, in the order in which they can be taken; replaces the file in one step."""
-    data = pb.PutDocumentsRequest(documents=[d.encode() for d in held]).SerializeToString()
+def save_bundle(path: Path, held: Iterable[Document], *, taken_ms: Iterable[int] = ()) -> None:
+    """Write documents, in the order in which they can be taken; replaces the file in one step.
+
+    Args:
+        path: The file.
+        held: The documents.
+        taken_ms: When each came, ms UTC, for a machine's own file.
+    """
+    data = docs.Bundle(documents=[d.encode() for d in held], taken_ms=taken_ms).SerializeToString()
     fresh = path.with_suffix(".new")
     with fresh.open("wb") as file:
         file.write(data)
@@ -94,22 +101,26 @@ def save_bundle(path: Path, held: Iterable[Document]) -> None:
 
 def load_bundle(path: Path) -> list[bytes]:
     """Encoded documents of a bundle; unverified."""
-    if not path.exists():
-        return []
-    if path.stat().st_size > MAX_BUNDLE_BYTES:
-        raise UsageError(f"{path} is larger than {MAX_BUNDLE_BYTES} bytes")
-    request = pb.PutDocumentsRequest()
-    request.ParseFromString(path.read_bytes())
-    return list(request.documents)
+    return list(_read_bundle(path).documents)
+
+
+def _read_bundle(path: Path) -> docs.Bundle:
+    bundle = docs.Bundle()
+    if path.exists():
+        if path.stat().st_size > MAX_BUNDLE_BYTES:
+            raise UsageError(f"{path} is larger than {MAX_BUNDLE_BYTES} bytes")
+        bundle.ParseFromString(path.read_bytes())
+    return bundle
 
 
 def load_trust(path: Path, lineage: bytes, *, now_ms: int) -> tuple[Trust, list[TocsinError]]:
     """A Trust from a bundle, and what of it was refused: a status or card that is too old by now, for example."""
     trust = Trust(lineage)
     refused = []
-    for data in load_bundle(path):
+    bundle = _read_bundle(path)
+    for data, taken_ms in zip_longest(bundle.documents, bundle.taken_ms[: len(bundle.documents)]):
         try:
-            trust.take(documents.decode(data), now_ms=now_ms)
+            trust.take(documents.decode(data), now_ms=now_ms, taken_ms=taken_ms)
         except TocsinError as error:
             refused.append(error)
     return trust, refused

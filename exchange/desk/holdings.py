@@ -1,7 +1,8 @@
 """What a desk holds: settings, keys, documents, archive, clock, workers, and the events nobody has asked for yet."""
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +16,7 @@ from exchange.desk.couriers import Couriers
 from exchange.desk.events import Event
 from exchange.desk.settings import DeskSettings
 from exchange.workers import Workers
-from keys import documents, suite
+from keys import documents, signer, suite
 from keys.errors import TocsinError, UsageError
 from keys.keystore import Keystore
 from keys.trust import AgreementView, RosterView, party_of
@@ -41,7 +42,7 @@ class Holdings:
         self.settings = files.load_settings(DeskSettings, directory / "desk.toml")
         self.name = self.settings.desk
         self._keystore = Keystore.open(directory / "desk.keys", passphrase)
-        self.key = suite.SigningKey.from_seed(suite.DESK_SUITE, self._keystore.get("signing"))
+        self.key = signer.load(self._keystore, "signing", suite.DESK_SUITE)
         self.tls_key = tls.load_key(self._keystore.get("tls"))
         self.archive = Archive(directory / "desk.db", self._keystore.get("archive"))
         lineage = bytes.fromhex(self.settings.lineage)
@@ -65,12 +66,14 @@ class Holdings:
             return False
 
     def current(self) -> tuple[AgreementView, dict[str, RosterView]]:
-        """The agreement in force and the newest rosters.
+        """The agreement in force and the rosters to pin now (docs/PROTOCOL.md section 6.4).
 
         Raises:
             MissingDocumentError: One is not held.
         """
-        return self.trust.agreement(self.clock()), {party: self.trust.roster(party) for party in self.trust.parties}
+        now_ms, own = self.clock(), party_of(self.name)
+        rosters = {party: self.trust.roster_to_pin(party, by=own, now_ms=now_ms) for party in self.trust.parties}
+        return self.trust.agreement(now_ms), rosters
 
     def node_entry(self) -> docs.Node:
         """The hosting node, as its roster describes it.
@@ -92,12 +95,18 @@ class Holdings:
         entry = self.node_entry()
         return checkpoint.verify(note, entry.log_key.suite, entry.log_key.key, name=entry.node)
 
-    def take_documents(self, encoded: Iterable[bytes]) -> list[TocsinError]:
-        """Take documents from anyone; each is verified, what is refused is returned."""
+    def take_documents(self, encoded: Iterable[bytes], *, taken_ms: Sequence[int] = ()) -> list[TocsinError]:
+        """Take documents from anyone; each is verified, what is refused is returned.
+
+        Args:
+            encoded: Signed documents.
+            taken_ms: When the hosting node took each, ms UTC, where it says so.
+        """
         refused = []
-        for data in encoded:
+        offered = list(encoded)
+        for data, came_ms in zip_longest(offered, taken_ms[: len(offered)]):
             try:
-                self.trust.take(documents.decode(data), now_ms=self.clock())
+                self.trust.take(documents.decode(data), now_ms=self.clock(), taken_ms=came_ms)
             except TocsinError as error:
                 refused.append(error)
         return refused
@@ -105,7 +114,9 @@ class Holdings:
     def save_documents(self) -> None:
         """Write the documents held, if they changed."""
         if self.trust.version != self._saved_version:
-            files.save_bundle(self.directory / files.BUNDLE, self.trust.documents())
+            held = self.trust.documents()
+            taken_ms = [self.trust.taken_ms(document.digest) for document in held]
+            files.save_bundle(self.directory / files.BUNDLE, held, taken_ms=taken_ms)
             self._saved_version = self.trust.version
 
     def event(self, event: Event) -> None:

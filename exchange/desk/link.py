@@ -89,7 +89,7 @@ class Link:
             token = ""
             while True:
                 page = await stub.GetDocuments(pb.GetDocumentsRequest(page_token=token), timeout=ANSWER_S)
-                own.take_documents(page.documents)
+                own.take_documents(page.documents, taken_ms=page.taken_ms)
                 token = page.next_page_token
                 if not token:
                     break

@@ -51,7 +51,7 @@ class Held:
     components: Components = field(default_factory=dict)
     digests: set[bytes] = field(default_factory=set)
     arrivals: dict[bytes, int] = field(default_factory=dict)
-    """When each document came to this machine, ms UTC by its own clock."""
+    """When each document came to this side, ms UTC."""
     order: list[Document] = field(default_factory=list)
 
     def hold(self, document: Document) -> None:

@@ -24,7 +24,7 @@ def take(held: Held, document: Document, now_ms: int) -> tuple[str, ...]:
     """Take the next roster of a party; a desk or node with a bad key is disabled alone."""
     chain = held.claimed_chain(document)
     documents.require(document, chain.current.roster, role="roster")
-    reading, view = _read(held, chain, document, now_ms, held.arrivals[document.digest])
+    reading, view = _read(held, chain, document, now_ms)
     reading.claims.commit()
     chain.rosters.append(view)
     held.rosters[document.digest] = view
@@ -44,13 +44,11 @@ def rehearse(held: Held, document: Document, now_ms: int) -> tuple[str, ...]:
         TrustError: It would be refused, signed or not.
     """
     chain = held.claimed_chain(document)
-    reading, _ = _read(held, chain, document, now_ms, now_ms)
+    reading, _ = _read(held, chain, document, now_ms)
     return tuple(reading.events)
 
 
-def _read(
-    held: Held, chain: PartyChain, document: Document, now_ms: int, taken_ms: int
-) -> tuple["_Reading", RosterView]:
+def _read(held: Held, chain: PartyChain, document: Document, now_ms: int) -> tuple["_Reading", RosterView]:
     party = chain.current
     body = documents.body(document, pb.Roster)
     held.require_lineage(body.lineage, "roster")
@@ -73,7 +71,7 @@ def _read(
     # As of its issue, not of its arrival: everybody reads the same caps, suites and hold from it.
     agreement = held.agreement(body.issue_time_ms).body
     _check_times(body, chain.newest, agreement, now_ms)
-    reading = _Reading(held.lineage, body, chain.newest, agreement, Claims(held.components), taken_ms)
+    reading = _Reading(held.lineage, body, chain.newest, agreement, Claims(held.components))
     return reading, reading.view(document)
 
 
@@ -107,7 +105,6 @@ class _Reading:
     previous: RosterView | None
     agreement: pb.Agreement
     claims: Claims
-    taken_ms: int
     widens: bool = False
     events: list[str] = field(default_factory=list)
     disabled: dict[str, str] = field(default_factory=dict)
@@ -137,9 +134,7 @@ class _Reading:
                 ended[listed.state].add(suite.key_id(listed.key.suite, "desk", listed.key.key))
         revoked = frozenset(r.key for r in self.body.revocations) | ended[pb.KEY_STATE_REVOKED]
         tainted = frozenset(ended[pb.KEY_STATE_TAINTED])
-        return RosterView(
-            document, self.body, desks, missions, nodes, revoked, tainted, self.disabled, self.widens, self.taken_ms
-        )
+        return RosterView(document, self.body, desks, missions, nodes, revoked, tainted, self.disabled, self.widens)
 
     def _check_names(self, missions: Mapping[str, pb.Mission], nodes: Mapping[str, pb.Node]) -> None:
         body = self.body

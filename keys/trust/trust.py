@@ -47,20 +47,23 @@ class Trust:
         Args:
             document: From anyone.
             now_ms: Milliseconds UTC.
-            taken_ms: When this machine took it first, if it is read again from its own disk; else now.
+            taken_ms: When this side took it first, where a machine of ours knows: its own disk, its node; else now.
 
         Raises:
             TrustError: Or another PeerError, saying which rule; nothing changes then.
 
         Source: docs/PROTOCOL.md section 4; TUF 5.3 and 6.1 for rollback, freeze, fast-forward, mix-and-match.
         """
+        came_ms = now_ms if taken_ms is None else min(taken_ms, now_ms)
         if document.digest in self._held.digests or document.digest in self._held.candidates:
+            if taken_ms is not None:
+                self._held.arrivals[document.digest] = min(came_ms, self._held.arrivals[document.digest])
             return Taken(document, new=False)
         taker = TAKERS.get(document.type)
         if taker is None:
             raise TrustError(f"{document.type} is not taken by this version")
         try:
-            self._held.arrivals[document.digest] = now_ms if taken_ms is None else min(taken_ms, now_ms)
+            self._held.arrivals[document.digest] = came_ms
             events = taker(self._held, document, now_ms)
         except PeerError as error:
             del self._held.arrivals[document.digest]
@@ -88,7 +91,7 @@ class Trust:
         return digest in self._held.digests
 
     def taken_ms(self, digest: bytes) -> int:
-        """When a document that is held came to this machine, ms UTC by its own clock."""
+        """When a document that is held came to this side, ms UTC."""
         return self._held.arrivals[digest]
 
     @property
@@ -167,7 +170,7 @@ class Trust:
         rosters = self._held.chains[view.party].rosters
         for older, newer in pairwise(rosters):
             if older is view:
-                return max(newer.body.issue_time_ms, newer.taken_ms)
+                return max(newer.body.issue_time_ms, self.taken_ms(newer.document.digest))
         return None
 
     def roster_to_pin(self, party: str, *, by: str, now_ms: int) -> RosterView:
@@ -186,7 +189,7 @@ class Trust:
         rosters = self._held.chains[party].rosters
         chosen = len(rosters) - 1
         for index in range(len(rosters) - 1, 0, -1):
-            if rosters[index].taken_ms + bounds.hold_ms <= now_ms:
+            if self.taken_ms(rosters[index].document.digest) + bounds.hold_ms <= now_ms:
                 break
             if rosters[index].widens and party != by:
                 chosen = index - 1

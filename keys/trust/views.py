@@ -44,8 +44,6 @@ class RosterView:
     """Desks none of whose keys passed the admission checks, and why; they alone are out."""
     widens: bool
     """Whether a desk is new, or its mission of another kind, against the roster before: more may read."""
-    taken_ms: int
-    """When it came to this machine, ms UTC by its own clock."""
 
     @property
     def party(self) -> str:

@@ -73,10 +73,12 @@ class Signed(_message.Message):
     def __init__(self, type: _Optional[str] = ..., body: _Optional[bytes] = ..., signatures: _Optional[_Iterable[_Union[Signature, _Mapping]]] = ...) -> None: ...
 
 class Bundle(_message.Message):
-    __slots__ = ("documents",)
+    __slots__ = ("documents", "taken_ms")
     DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
+    TAKEN_MS_FIELD_NUMBER: _ClassVar[int]
     documents: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, documents: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    taken_ms: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, documents: _Optional[_Iterable[bytes]] = ..., taken_ms: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class PublicKey(_message.Message):
     __slots__ = ("suite", "key", "possession")
