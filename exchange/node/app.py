@@ -17,6 +17,7 @@ import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
@@ -147,6 +148,7 @@ class App:
             quotas=self.settings.quotas(),
         )
         self._followers: dict[str, tuple[Follower, asyncio.Task[None]]] = {}
+        self._bundle = (0, 0)
         self._certificates: tuple[int, bytes] = (-1, b"")
 
     def _issue_own(self) -> x509.Certificate:
@@ -239,7 +241,22 @@ class App:
             stack.callback(workers.close)
         stack.push_async_callback(self.node.stop)
         await self.node.start()
-        bundle = files.load_bundle(self.directory / files.BUNDLE)
+        await self._take_bundle()
+
+    async def _take_bundle(self) -> None:
+        """Take the documents of the bundle: at start, and whenever the party's authority replaced the file since."""
+        path = self.directory / files.BUNDLE
+        try:
+            found = path.stat()
+            if self._bundle == (found.st_ino, found.st_mtime_ns):
+                return
+            self._bundle = (found.st_ino, found.st_mtime_ns)
+            bundle = files.load_bundle(path)
+        except FileNotFoundError:
+            return
+        except (TocsinError, DecodeError, OSError) as error:
+            log.error("cannot read the bundle", text=str(error))
+            return
         for _, error in await self.node.take_documents(bundle, now_ms=self.clock()):
             if error is not None:
                 log.warning("document of the bundle refused", reason=error.reason, text=str(error))
@@ -295,9 +312,13 @@ class App:
         return server
 
     async def _keep(self) -> None:
-        """Follow every peer of the rosters, renew our certificate, apply retention."""
+        """Follow every peer of the rosters, take new documents from the bundle, renew our certificate, apply retention."""
         tended = 0.0
         while True:
+            try:
+                await self._take_bundle()
+            except TocsinError as error:
+                log.error("cannot take the bundle", reason=error.reason, text=str(error))
             nodes = self.trust.nodes() if self.trust.founded else ()
             wanted = {node.node for node in nodes} - {self.settings.name}
             for peer, (_, task) in list(self._followers.items()):
