@@ -89,7 +89,9 @@ def _times(kind: Kind, bounds: Bounds, start_ms: int, wanted: Mapping[str, int])
             if rule.time == time and rule.earliest is not None:
                 # Where a rule fixes one moment there is nothing to be late for.
                 exact = rule.latest is not None and rule.latest(times, bounds) == rule.earliest(times, bounds)
-                value = max(value, rule.earliest(times, bounds) + (0 if exact else MARGIN_MS))
+                # A peer may take R to hear of an announcement, and its answer R to come back.
+                patience = 2 * bounds.revocation_ms if rule.id == "desk.publish" else 0
+                value = max(value, rule.earliest(times, bounds) + patience + (0 if exact else MARGIN_MS))
         times = _with(times, name, wanted.get(name, value))
     return times
 

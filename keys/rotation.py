@@ -337,10 +337,11 @@ def _announced(plan: Plan, body: pb.Roster) -> bool:
     if plan.kind is Kind.DESK:
         return _new_id(plan) in _desk_keys(plan, body)
     node = next((n for n in body.nodes if n.node == plan.name), pb.Node())
-    return node.tls_ca == plan.new if plan.kind is Kind.TLS_CA else node.log_key.key == _public(plan)
+    return node.tls_ca == plan.new if plan.kind is Kind.TLS_CA else node.log_key.key == new_public(plan)
 
 
-def _public(plan: Plan) -> bytes:
+def new_public(plan: Plan) -> bytes:
+    """The public key that a desk's or a log's plan brings in."""
     return parse_canonical(pb.PublicKey, plan.new).key
 
 

@@ -23,6 +23,7 @@ class Stage:
     lineage: bytes
     documents: list[Document]
     keys: dict[bytes, suite.SigningKey] = field(repr=False)
+    cards: dict[bytes, suite.CardKey] = field(default_factory=dict, repr=False)
 
     def trust(self, *, now_ms: int) -> Trust:
         """A member who holds all of it."""
