@@ -47,18 +47,18 @@ def key_hash(name: str, suite_id: int, public: bytes) -> bytes:
     return digest(name.encode() + b"\n\xfftocsin/1" + bytes([suite_id]) + public)[:4]
 
 
-def sign(origin: str, size: int, root: bytes, key: suite.SigningKey, *, name: str, time_ms: int) -> bytes:
+def sign(origin: str, size: int, root: bytes, key: suite.Signer, *, name: str, time_ms: int) -> bytes:
     """A signed note."""
     text = f"{origin}\n{size}\n{base64.b64encode(root).decode()}\ntime {time_ms}\n".encode()
     return text + b"\n" + _line(text, key, name, CHECKPOINT)
 
 
-def cosign(note: bytes, key: suite.SigningKey, *, name: str) -> bytes:
+def cosign(note: bytes, key: suite.Signer, *, name: str) -> bytes:
     """The note with one more line: the cosigner saw this history, no more and no less."""
     return note + _line(parse(note).text, key, name, COSIGNATURE)
 
 
-def _line(text: bytes, key: suite.SigningKey, name: str, context: str) -> bytes:
+def _line(text: bytes, key: suite.Signer, name: str, context: str) -> bytes:
     blob = key_hash(name, key.suite, key.public) + key.sign(text, ctx=context)
     return f"{DASH}{name} {base64.b64encode(blob).decode()}\n".encode()
 

@@ -128,7 +128,7 @@ def seal(
     items: Sequence[bytes],
     draft: pb.Header,
     *,
-    key: suite.SigningKey,
+    key: suite.Signer,
     cards: Mapping[str, bytes],
     courier: bytes | None = None,
 ) -> Sealed:

@@ -152,7 +152,7 @@ def status(
     return party.sign(documents.make(body), "status")
 
 
-def key_card(desk: str, key: suite.SigningKey, card: suite.CardKey, *, lineage: bytes, week: int) -> Document:
+def key_card(desk: str, key: suite.Signer, card: suite.CardKey, *, lineage: bytes, week: int) -> Document:
     """A desk's encryption key for one calendar week, signed by the desk."""
     body = pb.KeyCard(lineage=lineage, desk=desk, week=week, suite=key.suite, key=card.public)
     return documents.sign(documents.make(body), key, role="desk")

@@ -1,6 +1,6 @@
 """A founded two-country exchange in memory, for tests: real keys, real documents, no shortcuts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -34,9 +34,9 @@ class World:
     lineage: bytes
     rosters: dict[str, Document]
     documents: list[Document]
-    desks: dict[str, suite.SigningKey]
+    desks: dict[str, suite.Signer]
     cards: dict[tuple[str, int], suite.CardKey]
-    log_keys: dict[str, suite.SigningKey]
+    log_keys: dict[str, suite.Signer]
     now_ms: int = NOON
     card_documents: dict[tuple[str, int], Document] = field(default_factory=dict)
 
@@ -53,16 +53,26 @@ class World:
         return self.cards[(desk, week_of(time_ms or self.now_ms))]
 
 
-def found(now_ms: int = NOON, weeks: int = 2, change: Callable[[pb.Agreement], object] | None = None) -> World:
-    """Found kr and nl with five desks and two nodes; `change` may edit the agreement before it is signed."""
+def found(
+    now_ms: int = NOON,
+    weeks: int = 2,
+    change: Callable[[pb.Agreement], object] | None = None,
+    keys: Mapping[str, suite.Signer] | None = None,
+) -> World:
+    """Found kr and nl with five desks and two nodes.
+
+    `change` may edit the agreement before it is signed; `keys` are those of desks and nodes that are not drawn here.
+    """
+    given = keys or {}
     parties = {name: founding.found_party(name, now_ms=now_ms - 1000) for name in ("kr", "nl")}
     draft = founding.standard_agreement(now_ms=now_ms - 1000, title="test")
     if change is not None:
         change(draft)
     signed = founding.agreement(draft, list(parties.values()))
     lineage = signed.digest
-    desks = {name: suite.SigningKey.generate(suite.DESK_SUITE) for name in DESKS}
-    log_keys = {name: suite.SigningKey.generate(suite.DESK_SUITE) for name in ("kr.the-hague-1", "nl.seoul-1")}
+    drawn = (*DESKS, "kr.the-hague-1", "nl.seoul-1")
+    made = {name: given.get(name) or suite.SigningKey.generate(suite.DESK_SUITE) for name in drawn}
+    desks, log_keys = {name: made[name] for name in DESKS}, {name: made[name] for name in drawn[len(DESKS) :]}
     order = [parties["kr"].document, parties["nl"].document, signed]
     rosters = {}
     for name, party in parties.items():

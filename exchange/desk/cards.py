@@ -24,7 +24,7 @@ class Cards:
     """
 
     def __init__(
-        self, name: str, key: suite.SigningKey, *, keystore: Keystore, trust: Trust, clock: Callable[[], int]
+        self, name: str, key: suite.Signer, *, keystore: Keystore, trust: Trust, clock: Callable[[], int]
     ) -> None:
         self._name, self._key, self._keystore, self._trust, self._clock = name, key, keystore, trust, clock
         self._opened: dict[int, suite.CardKey] = {}

@@ -37,6 +37,7 @@ from exchange.workers import ThreadWorkers
 from keys import founding, suite
 from keys.errors import TocsinError, UsageError
 from keys.keystore import Keystore
+from keys.signer import load as load_signer
 from keys.trust import Trust, party_of
 from keys.v1 import documents_pb2 as docs
 
@@ -128,7 +129,7 @@ class App:
         """Read settings and keys; nothing runs yet."""
         self.settings = files.load_settings(NodeSettings, self.directory / "node.toml")
         with Keystore.open(self.directory / "node.keys", self.passphrase) as store:
-            self._log_key = suite.SigningKey.from_seed(suite.DESK_SUITE, store.get("log"))
+            self._log_key = load_signer(store, "log", suite.DESK_SUITE)
             self._ca_key = tls.load_key(store.get("ca"))
             self._ca = x509.load_der_x509_certificate(store.entry("ca").public)
         self._tls_key = tls.new_key()

@@ -31,7 +31,7 @@ from exchange.workers import Workers
 from keys import documents
 from keys.encoding import digest
 from keys.errors import PeerError, TocsinError
-from keys.suite import SigningKey
+from keys.suite import Signer
 from keys.trust import MissingDocumentError, Trust, party_of
 
 T = TypeVar("T")
@@ -88,7 +88,7 @@ class Node:
         *,
         store: Store,
         trust: Trust,
-        log_key: SigningKey,
+        log_key: Signer,
         clock: Callable[[], int],
         workers: Workers,
         disk: Workers | None = None,

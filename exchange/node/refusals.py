@@ -16,7 +16,7 @@ from exchange.v1 import exchange_pb2 as pb
 from keys import suite
 from keys.encoding import digest, pae, parse_canonical
 from keys.errors import TocsinError
-from keys.suite import SigningKey
+from keys.suite import Signer
 from keys.trust import Trust
 
 LABEL: Final = "tocsin/1/refusal"
@@ -32,7 +32,7 @@ class Opened:
     leaf: bytes
 
 
-def sign(refusal: pb.NodeRefusal, key: SigningKey) -> NewEntry:
+def sign(refusal: pb.NodeRefusal, key: Signer) -> NewEntry:
     """A refusal as a log entry for its desk alone."""
     body = refusal.SerializeToString(deterministic=True)
     signed = pb.SignedRefusal(refusal=body, signature=key.sign(pae(LABEL, body), ctx=LABEL))
@@ -87,7 +87,7 @@ class Refusals:
         quotas: Bound what is said about one peer, and what one peer may say.
     """
 
-    def __init__(self, name: str, *, trust: Trust, key: SigningKey, quotas: Quotas) -> None:
+    def __init__(self, name: str, *, trust: Trust, key: Signer, quotas: Quotas) -> None:
         self._name, self._trust, self._key, self._quotas = name, trust, key, quotas
 
     def draft(

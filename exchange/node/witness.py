@@ -7,7 +7,7 @@ from exchange.errors import IdentityError, ProofError
 from exchange.store.contract import Store
 from exchange.workers import Workers
 from keys.errors import TocsinError
-from keys.suite import SigningKey
+from keys.suite import Signer
 from keys.trust import Trust, party_of
 
 T = TypeVar("T")
@@ -29,7 +29,7 @@ class Witnesses:
     """
 
     def __init__(
-        self, name: str, origin: str, *, store: Store, trust: Trust, log_key: SigningKey, workers: Workers
+        self, name: str, origin: str, *, store: Store, trust: Trust, log_key: Signer, workers: Workers
     ) -> None:
         self._name, self._origin = name, origin
         self._store, self._trust, self._log_key, self._workers = store, trust, log_key, workers

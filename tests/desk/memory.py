@@ -155,15 +155,16 @@ class MemoryLink(Link):
         return self._stub
 
 
-def make_desk(root: Path, world: World, name: str) -> Path:
-    """The directory of a desk with the signing key the roster lists."""
+def make_desk(root: Path, world: World, name: str, *, signing: tuple[bytes, str] | None = None) -> Path:
+    """The directory of a desk with the signing key the roster lists: its seed, or what `signing` gives as (secret, kind)."""
     directory = files.private_directory(root / name.replace("/", "-"))
     node = MISSIONS[name.partition("/")[0]][1]
     files.save_settings(DeskSettings(desk=name, lineage=world.lineage.hex(), node=node), directory / "desk.toml")
     files.save_bundle(directory / files.BUNDLE, world.documents)
     key = world.desks[name]
     with Keystore.create(directory / "desk.keys", b"") as store:
-        store.put("signing", key.seed(), kind="signing", public=key.public)
+        secret, kind = signing or (key.seed(), "signing")
+        store.put("signing", secret, kind=kind, public=key.public)
         store.put("archive", os.urandom(32), kind="archive")
         store.put("tls", tls.key_pem(tls.new_key()), kind="tls")
     return directory
