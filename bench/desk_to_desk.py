@@ -303,7 +303,7 @@ async def _read(opened: desk.Desk, reports: int, single: bool, go: asyncio.Event
     async for _ in opened.subscribe(CHANNEL, follow=False):
         pass
     _say(ready=True)
-    async for delivery in opened.subscribe(CHANNEL):
+    async for delivery in opened.subscribe(CHANNEL, early=single):
         count += 1
         if single:
             times[delivery.report.id.hex()] = time.monotonic()

@@ -7,7 +7,7 @@ print(delivery.report.summary, delivery.sender, delivery.receipt)
 """
 
 from exchange.desk.desk import Desk, init
-from exchange.desk.events import Conflict, Delivery, Event, Gap, Overdue, Refused, Stale
+from exchange.desk.events import Conflict, Delivery, Event, Gap, Overdue, Refused, Stale, Unconfirmed
 from exchange.desk.settings import DeskSettings
 from exchange.desk.sync import SyncDesk
 
@@ -22,5 +22,6 @@ __all__ = [
     "Refused",
     "Stale",
     "SyncDesk",
+    "Unconfirmed",
     "init",
 ]

@@ -257,15 +257,19 @@ class Desk:
 
     # ---- reading
 
-    def subscribe(self, channel: str, *, follow: bool = True) -> AsyncIterator[Delivery]:
+    def subscribe(self, channel: str, *, follow: bool = True, early: bool = False) -> AsyncIterator[Delivery]:
         """Items of a channel: verified, opened, in order, each once, from where this desk stopped reading.
 
         Gaps, staleness, conflicts and refusals are events (`events`). Ends at the newest entry unless `follow`.
         An item counts as read when it is given. What was given just before a crash, at most one answer of the node,
         may be given again after it.
         Reconnects by itself; without `follow` it raises when the node does not answer.
+
+        With `early` an item may be given before any node has it on disk, some ten milliseconds sooner: `confirmed` of
+        the delivery is false, and turns true with its receipt. What is never confirmed is an event (`Unconfirmed`) and
+        may be given again; so may a repeat.
         """
-        return self._reading.subscribe(channel, follow=follow)
+        return self._reading.subscribe(channel, follow=follow, early=early)
 
     def inbox(self, channel: str | None = None) -> list[Delivery]:
         """Everything opened so far, from the archive, each report once; no network."""

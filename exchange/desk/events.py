@@ -97,6 +97,11 @@ class Delivery:
         """Proof that the node's log holds the envelope."""
         return self.origin.receipt
 
+    @property
+    def confirmed(self) -> bool:
+        """Whether a node has it on disk: false for what was asked for early, until its receipt comes."""
+        return bool(self.origin.receipt.checkpoint)
+
 
 @dataclass(frozen=True, slots=True)
 class Gap:
@@ -111,6 +116,19 @@ class Gap:
     def __str__(self) -> str:
         """In words."""
         return f"numbers {self.first} to {self.last} of {self.sender} on {self.channel} are missing"
+
+
+@dataclass(frozen=True, slots=True)
+class Unconfirmed:
+    """An envelope was given early, and the call ended before the node had it on disk: it is not archived."""
+
+    sender: str
+    channel: str
+    envelope: bytes
+
+    def __str__(self) -> str:
+        """In words."""
+        return f"envelope {self.envelope.hex()[:16]} of {self.sender} on {self.channel} was shown early and is not kept yet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,4 +184,4 @@ class Overdue:
         )
 
 
-Event = Gap | Stale | Conflict | Refused | Overdue
+Event = Gap | Stale | Conflict | Refused | Overdue | Unconfirmed

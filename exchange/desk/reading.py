@@ -7,12 +7,14 @@ from typing import Final
 import grpc
 
 from exchange import checkpoint, envelope, merkle, wire
+from exchange.admission import Admitted
 from exchange.desk.archive import Received
 from exchange.desk.deliveries import is_control, origin_of, to_delivery
-from exchange.desk.events import Conflict, Delivery, Gap, Refused, Stale
+from exchange.desk.early import Early
+from exchange.desk.events import Conflict, Delivery, Gap, Refused, Stale, Unconfirmed
 from exchange.desk.holdings import Holdings
 from exchange.desk.link import Backoff, Link, raise_if_ours
-from exchange.errors import PolicyError, ProofError
+from exchange.errors import LimitError, PolicyError, ProofError
 from exchange.v1 import envelope_pb2 as env
 from exchange.v1 import exchange_pb2 as pb
 from keys.encoding import digest, parse_canonical
@@ -43,7 +45,7 @@ class Reading:
         # Opened envelopes whose reader may have been given items since the archive last noted it.
         self._unread: dict[bytes, _Unread] = {}
 
-    async def subscribe(self, channel: str, *, follow: bool = True) -> AsyncIterator[Delivery]:
+    async def subscribe(self, channel: str, *, follow: bool = True, early: bool = False) -> AsyncIterator[Delivery]:
         """See Desk.subscribe."""
         backoff = Backoff()
         while True:
@@ -53,7 +55,7 @@ class Reading:
                     for delivery in unread.deliveries:
                         unread.given += 1
                         yield delivery
-                async for taken in self._subscribe(channel, follow=follow):
+                async for taken in self._subscribe(channel, follow=follow, early=early and follow):
                     backoff.reset()
                     for unread in taken:
                         for delivery in unread.deliveries:
@@ -93,11 +95,12 @@ class Reading:
         self._unread.update({unread.id: unread for unread in found})
         return found
 
-    async def _subscribe(self, channel: str, *, follow: bool) -> AsyncIterator[list[_Unread]]:
+    async def _subscribe(self, channel: str, *, follow: bool, early: bool) -> AsyncIterator[list[_Unread]]:
         await self._link.synchronise()
         stub = await self._link.stub()
         position = self._own.archive.cursor(channel)
-        call = stub.Subscribe(pb.SubscribeRequest(position=position, channels=[channel], follow=follow))
+        call = stub.Subscribe(pb.SubscribeRequest(position=position, channels=[channel], follow=follow, early=early))
+        ahead = Early(self._admit, self._unseal, self._own.archive.last_read)
         head: checkpoint.Checkpoint | None = None
         try:
             while True:
@@ -106,13 +109,33 @@ class Reading:
                     response = await call.read()
                 if not isinstance(response, pb.SubscribeResponse):
                     return
-                taken, head = await self._own.workers.run(self._take, channel, response, head)
+                if response.early and not response.checkpoint:
+                    yield await self._own.workers.run(self._glimpse, channel, response, ahead)
+                    continue
+                taken, head = await self._own.workers.run(self._take, channel, response, head, ahead)
                 yield taken
         finally:
             call.cancel()
+            for glimpse in ahead.shown():
+                assert glimpse.origin is not None  # noqa: S101 - what was shown has one
+                self._own.event(Unconfirmed(glimpse.origin.sender, channel, glimpse.origin.receipt.id))
+
+    def _glimpse(self, channel: str, response: pb.SubscribeResponse, ahead: Early) -> list[_Unread]:
+        """Open what came early; nothing of it is written down."""
+        shown = []
+        for data in response.early:
+            try:
+                identity, deliveries = ahead.take(data, self._own.trust.version)
+            except LimitError:
+                raise
+            except TocsinError:
+                # Judged again, and told, when it is confirmed.
+                continue
+            shown.append(_Unread(channel, identity, deliveries))
+        return shown
 
     def _take(
-        self, channel: str, response: pb.SubscribeResponse, before: checkpoint.Checkpoint | None
+        self, channel: str, response: pb.SubscribeResponse, before: checkpoint.Checkpoint | None, ahead: Early
     ) -> tuple[list[_Unread], checkpoint.Checkpoint]:
         """Verify a batch, archive it and move the cursor in one transaction."""
         head = self._own.verify_note(response.checkpoint)
@@ -130,7 +153,7 @@ class Reading:
                     if entry.kind == pb.ENTRY_KIND_DOCUMENT:
                         self._own.take_documents([entry.data])
                     elif entry.kind == pb.ENTRY_KIND_ENVELOPE and not entry.pruned:
-                        taken.append(_Unread(channel, entry.leaf, self._open(entry, response.checkpoint)))
+                        taken.append(_Unread(channel, entry.leaf, self._open(entry, response.checkpoint, ahead)))
                 except TocsinError as error:
                     # One hostile or broken envelope never stops the others.
                     self._own.event(Refused(entry.leaf, error.reason, str(error)))
@@ -144,20 +167,45 @@ class Reading:
         self._unread.update({unread.id: unread for unread in taken if unread.deliveries})
         return taken, head
 
-    def _open(self, entry: pb.Entry, note: bytes) -> list[Delivery]:
-        parsed = envelope.parse(entry.data)
+    def _open(self, entry: pb.Entry, note: bytes, ahead: Early) -> list[Delivery]:
+        glimpse = ahead.confirmed(entry.leaf)
+        parsed = envelope.parse(entry.data or (glimpse.data if glimpse else b""))
         if parsed.id != entry.leaf:
             raise ProofError("the leaf is not that envelope")
         if self._own.archive.knows(parsed.id):
             return []
-        admitted = self._own.admission.admit(parsed, now_ms=self._own.clock(), answered=self._answered, from_log=True)
-        header = admitted.header
-        if header.sender == self._own.name:
+        fresh = glimpse if glimpse and glimpse.version == self._own.trust.version else None
+        admitted = fresh.admitted if fresh and fresh.admitted else self._admit(parsed)
+        if admitted is None:
             return []
-        reader = next((r for r in header.audience if r.desk == self._own.name), None)
-        if reader is None:
-            raise PolicyError("this desk is not in the audience")
+        header = admitted.header
         self._number(header, parsed.id)
+        opened = fresh.opened if fresh and fresh.opened else self._unseal(admitted)
+        received = Received(
+            parsed.id, entry.position, header.channel, header.sender, header.marking, header.seq,
+            header.create_time_ms, parsed.outer.header, opened.items, tuple(entry.proof), note,
+            envelope.outside(parsed.outer), opened.salt_seed,
+        )  # fmt: skip
+        self._own.archive.keep_received(received)
+        deliveries = self._deliveries(received, admitted.warnings)
+        if glimpse is None or not glimpse.shown:
+            return deliveries
+        glimpse.confirm(received)
+        return []
+
+    def _admit(self, parsed: envelope.Parsed) -> Admitted | None:
+        """Apply every rule; None for what we sent or have already."""
+        if self._own.archive.knows(parsed.id):
+            return None
+        admitted = self._own.admission.admit(parsed, now_ms=self._own.clock(), answered=self._answered, from_log=True)
+        if admitted.header.sender == self._own.name:
+            return None
+        if all(reader.desk != self._own.name for reader in admitted.header.audience):
+            raise PolicyError("this desk is not in the audience")
+        return admitted
+
+    def _unseal(self, admitted: Admitted) -> envelope.Opened:
+        header = admitted.header
         # Before any secret is touched: no key of another group, and none where the rule allows none.
         courier = self._own.couriers.opening(admitted.rule.courier_group, header.courier)
         card = self._own.cards.of(week_of(header.create_time_ms))
@@ -165,13 +213,7 @@ class Reading:
         if header.answers and not all(is_control(item) for item in opened.items):
             # A node cannot see what is inside: whoever may only answer must not publish this way (PROTOCOL 6.3).
             raise PolicyError(f"{header.sender} answers an envelope with more than control items", desk=header.sender)
-        received = Received(
-            parsed.id, entry.position, header.channel, header.sender, header.marking, header.seq,
-            header.create_time_ms, parsed.outer.header, opened.items, tuple(entry.proof), note,
-            envelope.outside(parsed.outer), opened.salt_seed,
-        )  # fmt: skip
-        self._own.archive.keep_received(received)
-        return self._deliveries(received, admitted.warnings)
+        return opened
 
     def _answered(self, identity: bytes) -> env.Header | None:
         held = self._own.archive.header_of(identity)

@@ -1,0 +1,113 @@
+"""A desk that wants envelopes early: shown at once, in order, once; archived only when the node has them on disk."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exchange.demo.found import NODES, found
+from exchange.desk import Delivery, Desk, Unconfirmed
+from exchange.desk.early import Early
+from exchange.errors import LimitError, ProofError
+from tests.desk.test_desk import HAGUE, SEOUL, Exchange, said
+
+
+@pytest.fixture
+def exchange(tmp_path: Path) -> Iterator[Exchange]:
+    running = Exchange(found(tmp_path / "exchange", title="tests"))
+    try:
+        for party in NODES:
+            running.start(party)
+        yield running
+    finally:
+        for process in running.nodes.values():
+            process.kill()
+            process.wait(10)
+
+
+async def live(desk: Desk, came: list[Delivery], seen: list[bool]) -> None:
+    async for delivery in desk.subscribe("minerals", early=True):
+        seen.append(delivery.confirmed)
+        came.append(delivery)
+
+
+async def until(condition: Any) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+async def test_shown_before_it_is_confirmed_and_archived_after(exchange: Exchange) -> None:
+    came: list[Delivery] = []
+    seen: list[bool] = []
+    async with exchange.open(HAGUE) as sender, exchange.open(SEOUL) as reader:
+        reading = asyncio.create_task(live(reader, came, seen))
+        for number in range(8):
+            await sender.publish("minerals", said(f"report {number}"))
+            await until(lambda wanted=number + 1: len(came) == wanted)
+            await asyncio.sleep(0.1)
+        await until(lambda: all(delivery.confirmed for delivery in came))
+        # The first may come before the reader has caught up; those after it are early.
+        assert not any(seen[2:])
+        for delivery in came:
+            reader.check_receipt(delivery)
+        assert [delivery.report.summary[0].text for delivery in came] == [f"report {n}" for n in range(8)]
+        assert [delivery.envelope for delivery in reader.inbox("minerals")] == [delivery.envelope for delivery in came]
+        assert not [event for event in reader.events() if isinstance(event, Unconfirmed)]
+        reading.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await reading
+        # What was given early counts as read.
+        assert [delivery async for delivery in reader.subscribe("minerals", follow=False)] == []
+
+
+async def test_never_confirmed_is_an_event_not_in_the_archive_and_comes_again(
+    exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    came: list[Delivery] = []
+    async with exchange.open(HAGUE) as sender, exchange.open(SEOUL) as reader:
+        take, stopped = reader._reading._take, asyncio.Event()
+
+        def lose(channel: str, response: Any, *rest: Any) -> Any:
+            # The call breaks before the confirmation is taken.
+            if any(not entry.data for entry in response.entries) and not stopped.is_set():
+                stopped.set()
+                raise TimeoutError
+            return take(channel, response, *rest)
+
+        monkeypatch.setattr(reader._reading, "_take", lose)
+        reading = asyncio.create_task(live(reader, came, []))
+        await until(lambda: reader.state == "connected")
+        number = 0
+        while not stopped.is_set():
+            await sender.publish("minerals", said(f"report {number}"))
+            await asyncio.sleep(0.3)
+            number += 1
+        [event] = [event for event in reader.events() if isinstance(event, Unconfirmed)]
+        first = next(delivery for delivery in came if delivery.envelope == event.envelope)
+        assert not first.confirmed
+        with pytest.raises(ProofError):
+            reader.check_receipt(first)
+        await until(lambda: len([one for one in came if one.envelope == event.envelope]) == 2)
+        assert came[-1].confirmed
+        reading.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await reading
+
+
+def test_a_node_that_sends_without_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    early = Early(lambda _: None, lambda _: None, lambda _: None)  # type: ignore[arg-type, return-value]
+    numbers = iter(range(10_000))
+
+    class Parsed:
+        def __init__(self, _: bytes) -> None:
+            self.id = next(numbers).to_bytes(32)
+
+    monkeypatch.setattr("exchange.envelope.parse", Parsed)
+    for _ in range(512):
+        assert early.take(b"x", 1)[1] == []
+    with pytest.raises(LimitError):
+        early.take(b"x", 1)
