@@ -119,3 +119,10 @@ class PouchError(PeerError):
 
     status, reason = "DATA_LOSS", "POUCH_BAD"
     hint = "ask for the pouch again"
+
+
+class AttachmentError(PeerError):
+    """An attachment is not the file that its report names, or a part of it is altered, moved or missing."""
+
+    reason = "ATTACHMENT_BAD"
+    hint = "fetch it again; if it recurs, ask the sender"
