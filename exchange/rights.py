@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from google.protobuf.message import DecodeError
+
 from exchange import policy
 from exchange.audiences import Audiences
 from exchange.envelope import Checked, Parsed, check
@@ -68,6 +70,16 @@ class Rights:
         self._check_sender(header, rosters)
         rule = self._check_policy(header, agreement, rosters, answered)
         return Admitted(checked, rule)
+
+    def endings(self, data: bytes) -> tuple[bytes, ...]:
+        """Digests of what ended the key that an unverified envelope names; none while it counts, or cannot be read."""
+        header, outer = pb.Header(), pb.Envelope()
+        try:
+            outer.ParseFromString(data)
+            header.ParseFromString(outer.header)
+        except DecodeError:
+            return ()
+        return tuple(ending.document for ending in self.trust.endings(header.sender, header.key))
 
     def audience(
         self, header: pb.Header, agreement: AgreementView, rosters: Mapping[str, RosterView]

@@ -462,11 +462,6 @@ class Node:
         proofs = await self._read(lambda: [tuple(self.store.inclusion(position, size)) for position in positions])
         return proofs, note
 
-    def endings(self, data: bytes) -> tuple[bytes, ...]:
-        """Digests of what ended the key that an envelope names; none while it counts."""
-        claimed = hinted(envelope.parse(data))
-        return tuple(ending.document for ending in self.trust.endings(claimed.sender, claimed.key))
-
     def own_endings(self) -> frozenset[bytes]:
         """What a log must hold before this node cosigns it: the documents that ended keys of its own party."""
         return self.trust.party_endings(party_of(self.name))

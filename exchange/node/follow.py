@@ -229,7 +229,7 @@ class Follower:
             return await self._node.follow(entry.data, entry.leaf, origin=origin, now_ms=now_ms, preview=preview)
         except SenderEndedError as error:
             # The key ended. Whether only after the peer's log had the envelope, the peer can show.
-            endings = self._node.endings(entry.data)
+            endings = self._node.admission.endings(entry.data)
             try:
                 request = pb.GetPositionRequest(leaf=entry.leaf, endings=endings)
                 shown = await stub.GetPosition(request, timeout=CALL_S) if endings else None

@@ -279,3 +279,10 @@ def test_live_traffic_is_admitted_by_its_position_too(case: Case, monkeypatch: P
 def test_a_position_travels_as_a_message(case: Case) -> None:
     position = honest_log(case).show(case.parsed.id, case.roster.digest, cosigned=4)
     assert Position.from_view(position.view()) == position
+
+
+def test_what_ended_a_key_is_found_from_bytes_that_nobody_verified(case: Case) -> None:
+    rules = Admission(case.trust)
+    assert rules.endings(case.parsed.data) == (case.roster.digest,)
+    assert Admission(world().trust()).endings(case.parsed.data) == ()
+    assert rules.endings(b"\xff\xff") == ()
