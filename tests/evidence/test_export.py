@@ -17,9 +17,11 @@ from exchange.demo.run import start_node
 from exchange.desk import Desk
 from exchange.evidence import verify
 from exchange.report import new_report_id
+from exchange.v1 import exchange_pb2 as pb
 from exchange.v1 import report_pb2 as rep
-from keys import words
+from keys import documents, words
 from keys.errors import UsageError
+from keys.v1 import documents_pb2 as docs
 
 HAGUE, SEOUL, BZ = "kr.the-hague/economic", "nl.seoul/economic", "nl.bz/supply"
 BIN = Path(sys.executable).parent
@@ -143,3 +145,26 @@ def test_the_command_line_exports_and_verifies(exchange: Exchange, tmp_path: Pat
     assert tocsin("evidence", "verify", file, "--lineage", "00" * 32).returncode == 1
     assert tocsin("evidence", "verify", tmp_path / "none", "--lineage", lineage.hex()).returncode == 2
     assert tocsin("evidence", "export", "00" * 16, "--desk", desk, "-o", file, "--offline").returncode == 2
+
+
+async def test_a_key_that_ended_later_is_proved_by_the_place_in_the_log(exchange: Exchange) -> None:
+    """Last, since it ends the sender's key: the other party's node shows what was cosigned before (PROTOCOL.md 4.7)."""
+    founded = exchange.founded
+    body = documents.body(founded.rosters["kr"], docs.Roster)
+    for desk in body.desks:
+        if desk.desk == HAGUE:
+            desk.keys[0].state = docs.KEY_STATE_REVOKED
+    body.version, body.previous = body.version + 1, founded.rosters["kr"].digest
+    body.issue_time_ms = now_ms()
+    roster = founded.parties["kr"].sign(documents.make(body), "roster")
+    async with exchange.open(SEOUL) as reader:
+        stub = await reader._link.stub()
+        answer = await stub.PutDocuments(pb.PutDocumentsRequest(documents=[roster.encode()]))
+        assert [result.rule for result in answer.results] == [""]
+        await reader.synchronise()
+        proof, missing, _ = await export(reader, exchange.reports[1])
+        assert (proof.standing, missing) == ("counted", [])
+        assert proof.witnesses[0].counts
+        assert any("key ended since" in text for text in proof.proved)
+        alone, _, _ = await export(reader, exchange.reports[1], ask=False)
+        assert alone.standing == "refused"
