@@ -58,7 +58,7 @@ class Archive(Outbox):
                 envelope.create_time_ms, envelope.header, b"".join(envelope.proof), envelope.checkpoint,
             ),
         )  # fmt: skip
-        self._keep_content(envelope.id, envelope.outer, envelope.salt_seed, envelope.items)
+        self._keep_received_content(envelope.id, envelope.outer, envelope.salt_seed, envelope.items)
 
     def find_received(self, identity: bytes) -> Received | None:
         """One opened envelope."""

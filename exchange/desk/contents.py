@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from exchange import envelope
 from exchange.desk.deskfile import DeskFile, failing
+from exchange.v1 import envelope_pb2 as pb
+from keys.encoding import canonical_bytes, parse_canonical
 from keys.errors import UsageError
 
 
@@ -26,12 +29,46 @@ class Contents(DeskFile):
             UsageError: None of that id was sealed or opened here.
         """
         with failing(), self._lock:
-            row = self._db.execute("SELECT outer, locked FROM content WHERE id = ?", (identity,)).fetchone()
+            row = self._db.execute("SELECT outer, locked, ciphertext FROM content WHERE id = ?", (identity,)).fetchone()
         if row is None:
             raise UsageError(f"no envelope {identity.hex()} in this archive", hint="see `tocsin inbox`")
-        seed, *items = self._unlock(b"content" + identity, row[1])
-        return Content(row[0], tuple(items), seed)
+        outer, locked, ciphertext = row
+        if ciphertext is None:
+            seed, *items = self._unlock(b"content" + identity, locked)
+            return Content(outer, tuple(items), seed)
+        (prk,) = self._unlock(b"content" + identity, locked)
+        opened = envelope.reopen(_own(identity, outer, ciphertext), prk)
+        return Content(outer, opened.items, opened.salt_seed)
 
-    def _keep_content(self, identity: bytes, outer: bytes, salt_seed: bytes, items: Sequence[bytes]) -> None:
+    def _keep_received_content(self, identity: bytes, outer: bytes, salt_seed: bytes, items: Sequence[bytes]) -> None:
         locked = self._lock_up(b"content" + identity, [salt_seed, *items])
         self._db.execute("INSERT INTO content (id, outer, locked) VALUES (?, ?, ?)", (identity, outer, locked))
+
+    def _keep_sent_content(self, identity: bytes, outer: bytes, ciphertext: bytes, prk: bytes) -> None:
+        # The ciphertext is on disk once, for the outbox and for the archive.
+        locked = self._lock_up(b"content" + identity, [prk])
+        self._db.execute("INSERT INTO content VALUES (?, ?, ?, ?)", (identity, outer, locked, ciphertext))
+
+
+def shell_of(whole: pb.Envelope) -> bytes:
+    """An envelope without its ciphertext."""
+    shell = pb.Envelope(
+        suite=whole.suite, key=whole.key, header=whole.header, commitment=whole.commitment,
+        items_root=whole.items_root, wraps=whole.wraps, signature=whole.signature,
+    )  # fmt: skip
+    return canonical_bytes(shell)
+
+
+def whole_of(shell: bytes, ciphertext: bytes) -> bytes:
+    """The envelope again, byte for byte."""
+    whole = parse_canonical(pb.Envelope, shell)
+    whole.ciphertext = ciphertext
+    return canonical_bytes(whole)
+
+
+def _own(identity: bytes, outer: bytes, ciphertext: bytes) -> envelope.Parsed:
+    pruned = parse_canonical(pb.Pruned, outer)
+    opens = pb.Envelope(
+        header=pruned.header, commitment=pruned.commitment, items_root=pruned.items_root, ciphertext=ciphertext
+    )
+    return envelope.Parsed(b"", opens, identity)

@@ -18,19 +18,20 @@ from keys.encoding import pae
 FORMAT: Final = 2
 """Of the file; 1 kept the items of the outbox a second time."""
 WAL_PAGES: Final = 4096
+# What is large is in tables in the order of its coming: under a random key each row would touch pages of its own.
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS outbox (number INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL UNIQUE, channel TEXT NOT NULL,
-    marking INTEGER NOT NULL, envelope BLOB NOT NULL, named TEXT NOT NULL, answers BLOB NOT NULL,
+    marking INTEGER NOT NULL, shell BLOB NOT NULL, named TEXT NOT NULL, answers BLOB NOT NULL,
     stream BLOB NOT NULL, tries INTEGER NOT NULL DEFAULT 0);
-CREATE TABLE IF NOT EXISTS sent (id BLOB PRIMARY KEY, header BLOB NOT NULL, position INTEGER, proof BLOB, checkpoint BLOB)
-    WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS content (id BLOB PRIMARY KEY, outer BLOB NOT NULL, locked BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS sent (id BLOB NOT NULL UNIQUE, header BLOB NOT NULL, position INTEGER, proof BLOB, checkpoint BLOB);
+CREATE TABLE IF NOT EXISTS content (id BLOB NOT NULL UNIQUE, outer BLOB NOT NULL, locked BLOB NOT NULL, ciphertext BLOB);
 CREATE TABLE IF NOT EXISTS sending (channel TEXT NOT NULL, marking INTEGER NOT NULL, audience TEXT NOT NULL, stream BLOB NOT NULL,
     seq INTEGER NOT NULL, id BLOB NOT NULL, PRIMARY KEY (channel, marking, audience)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS reading (stream BLOB PRIMARY KEY, seq INTEGER NOT NULL, id BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS received (id BLOB PRIMARY KEY, position INTEGER NOT NULL, channel TEXT NOT NULL, sender TEXT NOT NULL,
+CREATE TABLE IF NOT EXISTS received (id BLOB NOT NULL UNIQUE, position INTEGER NOT NULL, channel TEXT NOT NULL,
+    sender TEXT NOT NULL,
     marking INTEGER NOT NULL, seq INTEGER NOT NULL, create_time_ms INTEGER NOT NULL, header BLOB NOT NULL,
-    proof BLOB NOT NULL, checkpoint BLOB NOT NULL) WITHOUT ROWID;
+    proof BLOB NOT NULL, checkpoint BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS received_channel ON received (channel, position);
 CREATE TABLE IF NOT EXISTS said (key BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS unread (id BLOB PRIMARY KEY, channel TEXT NOT NULL, items BLOB NOT NULL) WITHOUT ROWID;

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, cast
 
-from exchange.desk.contents import Contents
+from exchange.desk.contents import Contents, whole_of
 from exchange.desk.deskfile import failing
 from keys.v1 import documents_pb2 as docs
 
@@ -14,16 +14,16 @@ MAX_TRIES: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """An envelope just sealed, with what stays of it when it is sent (see `Content`)."""
+    """An envelope just sealed. `shell` is all but its ciphertext; what stays when it is sent is `Content`, opened by `prk`."""
 
     id: bytes
     channel: str
     marking: int
-    envelope: bytes
+    shell: bytes
+    ciphertext: bytes
     header: bytes
     outer: bytes
-    items: Sequence[bytes] = field(repr=False)
-    salt_seed: bytes = field(repr=False)
+    prk: bytes = field(repr=False)
     named: tuple[str, ...]
     answers: bytes
     audience: str
@@ -57,13 +57,13 @@ class Outbox(Contents):
     def keep_sealed(self, row: Outgoing) -> None:
         """Put an envelope into the outbox and move its stream; inside a transaction."""
         self._db.execute(
-            "INSERT INTO outbox (id, channel, marking, envelope, named, answers, stream, tries)"
+            "INSERT INTO outbox (id, channel, marking, shell, named, answers, stream, tries)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 row.id,
                 row.channel,
                 row.marking,
-                row.envelope,
+                row.shell,
                 "\n".join(row.named),
                 row.answers,
                 row.stream,
@@ -71,7 +71,7 @@ class Outbox(Contents):
             ),
         )
         # Stays when the envelope leaves the outbox: what was said can be shown and proved later.
-        self._keep_content(row.id, row.outer, row.salt_seed, row.items)
+        self._keep_sent_content(row.id, row.outer, row.ciphertext, row.prk)
         self._db.execute("INSERT INTO sent (id, header) VALUES (?, ?)", (row.id, row.header))
         self._db.execute(
             "INSERT INTO sending VALUES (?, ?, ?, ?, ?, ?)"
@@ -83,10 +83,11 @@ class Outbox(Contents):
         """Envelopes without a receipt, oldest first, but for those that are stuck."""
         with failing(), self._lock:
             rows = self._db.execute(
-                "SELECT number, id, envelope FROM outbox WHERE number > ? AND tries < ? ORDER BY number LIMIT ?",
+                "SELECT number, id, shell, ciphertext FROM outbox JOIN content USING (id)"
+                " WHERE number > ? AND tries < ? ORDER BY number LIMIT ?",
                 (after, MAX_TRIES, limit),
             ).fetchall()
-        return [Waiting(*row) for row in rows]
+        return [Waiting(number, identity, whole_of(shell, text)) for number, identity, shell, text in rows]
 
     def stream_that_waits(self, identity: bytes) -> bytes:
         """Stream of an envelope in the outbox."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from exchange import envelope, policy, report
+from exchange.desk.contents import shell_of
 from exchange.desk.holdings import Holdings
 from exchange.desk.outbox import Outgoing
 from exchange.desk.queue import Batch, Queue, Said, Way
@@ -218,11 +219,11 @@ class Sealing:
         courier = self._own.couriers.sealing(agreement.channels[way.channel].courier_group)
         sealed = envelope.seal(items, draft, key=self._own.key, cards=public, courier=courier)
         heads[head] = (draft.stream, draft.seq, sealed.id)
+        outer = sealed.outer
         return Outgoing(
-            id=sealed.id, channel=way.channel, marking=draft.marking, envelope=sealed.data,
-            header=sealed.outer.header, items=items, salt_seed=sealed.salt_seed,
-            outer=envelope.outside(sealed.outer), named=way.named, answers=way.answers, audience=names,
-            stream=draft.stream, seq=draft.seq, tries=tries,
+            id=sealed.id, channel=way.channel, marking=draft.marking, shell=shell_of(outer), ciphertext=outer.ciphertext,
+            header=outer.header, outer=envelope.outside(outer), prk=sealed.prk, named=way.named, answers=way.answers,
+            audience=names, stream=draft.stream, seq=draft.seq, tries=tries,
         )  # fmt: skip
 
     def _draft(self, way: Way, agreement: AgreementView, rosters: dict[str, RosterView], now_ms: int) -> env.Header:
