@@ -80,6 +80,16 @@ class ExchangeStub:
                 request_serializer=exchange_dot_v1_dot_exchange__pb2.AddCosignatureRequest.SerializeToString,
                 response_deserializer=exchange_dot_v1_dot_exchange__pb2.AddCosignatureResponse.FromString,
                 _registered_method=True)
+        self.PutAttachment = channel.stream_unary(
+                '/exchange.v1.Exchange/PutAttachment',
+                request_serializer=exchange_dot_v1_dot_exchange__pb2.PutAttachmentRequest.SerializeToString,
+                response_deserializer=exchange_dot_v1_dot_exchange__pb2.PutAttachmentResponse.FromString,
+                _registered_method=True)
+        self.GetAttachment = channel.unary_stream(
+                '/exchange.v1.Exchange/GetAttachment',
+                request_serializer=exchange_dot_v1_dot_exchange__pb2.GetAttachmentRequest.SerializeToString,
+                response_deserializer=exchange_dot_v1_dot_exchange__pb2.GetAttachmentResponse.FromString,
+                _registered_method=True)
         self.Enrol = channel.unary_unary(
                 '/exchange.v1.Exchange/Enrol',
                 request_serializer=exchange_dot_v1_dot_exchange__pb2.EnrolRequest.SerializeToString,
@@ -154,6 +164,20 @@ class ExchangeServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PutAttachment(self, request_iterator, context):
+        """Takes the sealed bytes of an attachment in pieces, from where the node has them; answers when the caller has sent all it will.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetAttachment(self, request, context):
+        """Gives the sealed bytes of an attachment from an offset on; for a desk the node fetches what only another node has.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Enrol(self, request, context):
         """Issues a TLS certificate for a rostered desk; on a second listener that asks for no client certificate.
         """
@@ -208,6 +232,16 @@ def add_ExchangeServicer_to_server(servicer, server):
                     servicer.AddCosignature,
                     request_deserializer=exchange_dot_v1_dot_exchange__pb2.AddCosignatureRequest.FromString,
                     response_serializer=exchange_dot_v1_dot_exchange__pb2.AddCosignatureResponse.SerializeToString,
+            ),
+            'PutAttachment': grpc.stream_unary_rpc_method_handler(
+                    servicer.PutAttachment,
+                    request_deserializer=exchange_dot_v1_dot_exchange__pb2.PutAttachmentRequest.FromString,
+                    response_serializer=exchange_dot_v1_dot_exchange__pb2.PutAttachmentResponse.SerializeToString,
+            ),
+            'GetAttachment': grpc.unary_stream_rpc_method_handler(
+                    servicer.GetAttachment,
+                    request_deserializer=exchange_dot_v1_dot_exchange__pb2.GetAttachmentRequest.FromString,
+                    response_serializer=exchange_dot_v1_dot_exchange__pb2.GetAttachmentResponse.SerializeToString,
             ),
             'Enrol': grpc.unary_unary_rpc_method_handler(
                     servicer.Enrol,
@@ -459,6 +493,60 @@ class Exchange:
             '/exchange.v1.Exchange/AddCosignature',
             exchange_dot_v1_dot_exchange__pb2.AddCosignatureRequest.SerializeToString,
             exchange_dot_v1_dot_exchange__pb2.AddCosignatureResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutAttachment(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/exchange.v1.Exchange/PutAttachment',
+            exchange_dot_v1_dot_exchange__pb2.PutAttachmentRequest.SerializeToString,
+            exchange_dot_v1_dot_exchange__pb2.PutAttachmentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetAttachment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/exchange.v1.Exchange/GetAttachment',
+            exchange_dot_v1_dot_exchange__pb2.GetAttachmentRequest.SerializeToString,
+            exchange_dot_v1_dot_exchange__pb2.GetAttachmentResponse.FromString,
             options,
             channel_credentials,
             insecure,
