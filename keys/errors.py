@@ -26,6 +26,12 @@ class TocsinError(Exception):
             self.hint = hint
         self.metadata: dict[str, str] = {name: str(value) for name, value in metadata.items()}
 
+    def words(self) -> str:
+        """The refusal for people: what is wrong, by which document in which version, what to do."""
+        named = " ".join(self.metadata.get(name, "") for name in ("document", "version")).strip()
+        said = str(self) if not named or named in str(self) else f"{self} ({named})"
+        return f"{said}; {self.hint}" if self.hint else said
+
 
 class UsageError(TocsinError):
     """Our own caller did something that can never work."""

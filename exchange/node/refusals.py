@@ -109,7 +109,7 @@ class Refusals:
             return None
         if self._quotas.wait_ms(peer, "refusals", 1, now_ms):
             return None
-        text = f"{error}; {error.hint}" if error.hint else str(error)
+        text = error.words()
         return pb.NodeRefusal(
             origin=origin,
             position=refused.position,

@@ -128,7 +128,7 @@ class ExchangeService(rpc.ExchangeServicer):
                 response.results.add(
                     id=identity,
                     rule=error.reason,
-                    text=f"{error}; {error.hint}",
+                    text=error.words(),
                     retry_after_ms=int(error.metadata.get("retry_after_ms", "0")),
                 )
                 continue
@@ -197,7 +197,8 @@ class ExchangeService(rpc.ExchangeServicer):
             await wire.abort(context, LimitError(f"at most {MAX_DOCUMENTS} documents a call"))
         response = pb.PutDocumentsResponse()
         for identity, error in await self._node.take_documents(request.documents, now_ms=self._clock(), by=caller):
-            response.results.add(digest=identity, rule=error.reason if error else "", text=str(error) if error else "")
+            rule, text = (error.reason, error.words()) if error else ("", "")
+            response.results.add(digest=identity, rule=rule, text=text)
         return response
 
     async def GetCheckpoint(  # noqa: N802

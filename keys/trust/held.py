@@ -18,6 +18,16 @@ class PartyChain:
     parties: list[tuple[Document, pb.Party]] = field(default_factory=list)
     rosters: list[RosterView] = field(default_factory=list)
     status: tuple[Document, pb.Status] | None = None
+    ended: dict[bytes, RosterView] = field(default_factory=dict)
+    """Keys that the newest generation ended, and the first roster that did."""
+
+    def append(self, view: RosterView) -> None:
+        """The next roster. A new generation starts afresh, so that a thief of the roster keys ends nobody."""
+        if self.rosters and self.rosters[-1].body.generation != view.body.generation:
+            self.ended.clear()
+        self.rosters.append(view)
+        for key in view.revoked | view.tainted:
+            self.ended.setdefault(key, view)
 
     @property
     def current(self) -> pb.Party:
@@ -119,10 +129,10 @@ class Held:
             claimed_ms = documents.body(document, pb.Renunciation).time_ms
             found.append(Ending(document.digest, claimed_ms, "renounced by its desk"))
         chain = self.chain_of(desk)
-        # Never undone within a generation; a new one starts afresh, so that a thief of the roster keys ends nobody.
-        standing = chain.standing if chain else []
-        first = next((view for view in standing if key in view.revoked or key in view.tainted), None)
-        if first is not None:
+        first = chain.ended.get(key) if chain else None
+        if chain is not None and first is not None:
+            # Never undone within a generation, whatever later rosters list.
+            standing = chain.standing
             revoked = any(key in view.revoked for view in standing)
             why = "revoked by its party" if revoked else "tainted: its party suspects it"
             claims = [r.time_ms for view in standing for r in view.body.revocations if r.key == key and r.time_ms]

@@ -26,7 +26,7 @@ def take(held: Held, document: Document, now_ms: int) -> tuple[str, ...]:
     documents.require(document, chain.current.roster, role="roster")
     reading, view = _read(held, chain, document, now_ms)
     reading.claims.commit()
-    chain.rosters.append(view)
+    chain.append(view)
     held.rosters[document.digest] = view
     for desk in view.desks.values():
         held.keys_by_id.update((key.id, (desk.name, key)) for key in desk.keys.values())

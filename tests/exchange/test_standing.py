@@ -236,8 +236,6 @@ def test_nodes_of_a_void_roster_cosign_nothing(case: Case, monkeypatch: Patch) -
     position = replace(position, heads=(replace(position.heads[0], note=note), *position.heads[1:]))
     refused(case, position, "no node of kr cosigned")
     monkeypatch.setattr(type(case.trust._held.chains["kr"]), "standing", property(lambda chain: chain.rosters))
-    monkeypatch.setattr(Trust, "endings", lambda *_: case.trust._held.endings(SENDER, KEY)[-1:])
-    position = replace(position, places=(position.places[0], log.place(case.roster.digest)))
     assert case.standing(position).counts
 
 
