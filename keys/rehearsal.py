@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, Protocol
 
-from keys import desk_keys, documents, drafts, founding, node_keys, rotation, suite, windows
+from keys import desk_keys, documents, drafts, founding, node_keys, release, rotation, suite, windows
 from keys.ceremony import Group
 from keys.documents import Document
 from keys.errors import TocsinError
@@ -123,7 +123,7 @@ class Rehearsal:
         self.outcome = Outcome()
         self._stage, self._plans, self._mail = stage, plans, mail
         self._random = random.Random(seed)  # noqa: S311 - a simulation, repeatable
-        self._sign = rotation.at_hand(stage.keys.values())
+        self._sign = release.at_hand(stage.keys.values())
         trust = stage.trust(now_ms=now_ms)
         self._start_ms = now_ms
         self._end_ms = max(plan.times.retire_ms for plan in plans) + plans[0].bounds.in_flight_ms
@@ -198,7 +198,7 @@ class Rehearsal:
         for plan in self._plans:
             for step in plan.steps:
                 if step.signed_by:
-                    late = self._random.choice((0, rotation.LATE_MS // 2))
+                    late = self._random.choice((0, release.LATE_MS // 2))
                     self._at(step.due_ms + late, partial(self._advance, plan))
         last_ms = max(plan.times.retire_ms for plan in self._plans) + self._bounds.skew_ms
         times = [self._random.randint(self._start_ms + self._bounds.skew_ms, last_ms) for _ in range(letters)]

@@ -6,24 +6,20 @@ where it was. Nothing is released that a member would not take: each document is
 Source: docs/PROTOCOL.md sections 4.4 and 4.6; docs/OPERATIONS.md, "Rotation calendar".
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from keys import ceremony, documents, drafts, node_keys, suite, windows
+from keys import documents, drafts, node_keys, suite, windows
 from keys.ceremony import Group
 from keys.documents import Document
 from keys.encoding import parse_canonical
 from keys.plan import ROLE_KINDS, Plan, PlanError, Step, new_identities
+from keys.release import Made, Sign, compose
 from keys.states import Activated, KeyState, end_key, move_key
 from keys.trust import Trust
 from keys.v1 import documents_pb2 as pb
 from keys.windows import Kind
-
-# A draft is dated ahead and signed ahead, but its release may come a little after its date: an hour of R's days.
-LATE_MS: Final = 3600 * 1000
-Sign = Callable[[Document, tuple[Group, ...]], Document]
-"""Adds the signatures that can be had here of the groups that must sign; the document as it is when there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +41,6 @@ class Advance:
     by_hand: tuple[Step, ...] = ()
     next: Step | None = None
     waiting: str = ""
-
-
-def at_hand(keys: Iterable[suite.SigningKey]) -> Sign:
-    """Signs with each of these keys for which a group has a holder."""
-    known = tuple(keys)
-
-    def sign(document: Document, groups: tuple[Group, ...]) -> Document:
-        for group in groups:
-            for key in known:
-                if any(listed.key.key == key.public for listed in group.keys.keys):
-                    document = documents.sign(document, key, role=group.role)
-        return document
-
-    return sign
 
 
 def confirmed(plan: Plan, trust: Trust, peer: str) -> bool:
@@ -202,17 +184,6 @@ CONFIRMED_BEFORE: Final[Mapping[Kind, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Made:
-    slot: str
-    document: Document
-    progress: ceremony.Progress
-
-    @property
-    def complete(self) -> bool:
-        return self.progress.complete
-
-
 def _ahead(plan: Plan, step: Step, trust: Trust, sign: Sign, signed: Mapping[str, Document]) -> dict[str, Document]:
     """The draft of the next step, dated ahead, so that holders elsewhere can sign before it is due."""
     if not step.signed_by:
@@ -223,54 +194,19 @@ def _ahead(plan: Plan, step: Step, trust: Trust, sign: Sign, signed: Mapping[str
 
 def _compose(
     plan: Plan, step: Step, trust: Trust, sign: Sign, signed: Mapping[str, Document], *, now_ms: int
-) -> list[_Made]:
-    """The documents of a step with the signatures there are, the status that names them last."""
-    draft = _reuse(signed.get(step.id), _draft(plan, step, trust, now_ms), now_ms)
-    groups = _groups(draft, plan, trust)
-    document = sign(draft, groups)
-    made = [_Made(step.id, document, ceremony.progress(document, groups))]
-    body = _status_naming(plan, document, trust, now_ms)
-    keys = parse_canonical(pb.RoleKeys, plan.new) if plan.kind is Kind.STATUS else None
-    status_keys = keys or trust.party_document(plan.party).status
-    group = (Group(f"{plan.party} status", status_keys, "status"),)
-    slot = f"{step.id}-status"
-    status = sign(_reuse(signed.get(slot), documents.make(body), now_ms), group)
-    progress = ceremony.progress(status, group)
-    # Taking the Party document drops the old status: its first successor goes with it, or neither goes. Elsewhere the
-    # daily status will do when nobody here can sign one.
-    if plan.kind is Kind.STATUS or progress.complete:
-        made.append(_Made(slot, status, progress))
-    return made
-
-
-def _status_naming(plan: Plan, document: Document, trust: Trust, now_ms: int) -> pb.Status:
-    """The next status, as if the document were held; signatures are no part of what it names."""
-    body = documents.body(drafts.next_status(trust, plan.party, now_ms=now_ms), pb.Status)
-    if document.type == "tocsin/1/party":
-        party = documents.body(document, pb.Party)
-        body.generation = party.status.generation
-        body.party_document.version, body.party_document.digest = party.version, document.digest
-    else:
-        roster = documents.body(document, pb.Roster)
-        body.roster.generation, body.roster.version = roster.generation, roster.version
-        body.roster.digest = document.digest
-        # The roster repeats them, so they are no longer the status's to keep.
-        del body.suspensions[:]
-    return body
-
-
-def _reuse(kept: Document | None, draft: Document, now_ms: int) -> Document:
-    """An earlier draft with its signatures, if it says the same but for its date and its date still serves."""
-    if kept is None or kept.type != draft.type:
-        return draft
-    old, new = (documents.peek(each) for each in (kept, draft))
-    if not isinstance(old, pb.Party | pb.Roster | pb.Status) or type(old) is not type(new):
-        return draft
-    issued = old.issue_time_ms
-    for name in ("issue_time_ms", "expire_time_ms"):
-        if hasattr(old, name):
-            setattr(new, name, getattr(old, name))
-    return kept if documents.make(new).body == kept.body and issued >= now_ms - LATE_MS else draft
+) -> list[Made]:
+    draft = _draft(plan, step, trust, now_ms)
+    return compose(
+        draft,
+        _groups(draft, plan, trust),
+        trust,
+        plan.party,
+        slot=step.id,
+        sign=sign,
+        signed=signed,
+        now_ms=now_ms,
+        status_keys=parse_canonical(pb.RoleKeys, plan.new) if plan.kind is Kind.STATUS else None,
+    )
 
 
 def _groups(document: Document, plan: Plan, trust: Trust) -> tuple[Group, ...]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from keys import documents, drafts, founding, planning, rotation, suite
+from keys import documents, drafts, founding, planning, release, suite
 from keys.documents import Document
 from keys.encoding import canonical_bytes
 from keys.plan import Plan
@@ -58,10 +58,10 @@ def plan_of(world: World, trust: Trust, kind: Kind, new: Fresh, **more: object) 
     )
 
 
-def hands(world: World, *new: Fresh, party: str = "kr") -> rotation.Sign:
+def hands(world: World, *new: Fresh, party: str = "kr") -> release.Sign:
     """Every key of the party, old and new."""
     old = [key for owned in world.parties[party].keys.values() for key in owned.values()]
-    return rotation.at_hand([*old, *(key for one in new for key in one.keys.values())])
+    return release.at_hand([*old, *(key for one in new for key in one.keys.values())])
 
 
 def says_seen(world: World, trust: Trust, *, now_ms: int, party: str = "nl") -> Document:

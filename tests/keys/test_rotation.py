@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from keys import documents, plan, planning, rotation, windows
+from keys import documents, plan, planning, release, rotation, windows
 from keys.encoding import digest
 from keys.plan import AlteredPlanError, PlanError
 from keys.states import TRANSITIONS, Activated, KeyState, Revoked, StateError, Tainted, moved
@@ -293,17 +293,17 @@ def test_holders_far_apart_sign_ahead_and_the_same_draft_is_released(own: World)
     trust, new = own.trust(), fresh(own, Kind.ROOT)
     made = plan_of(own, trust, Kind.ROOT, new, times={"announce_ms": NOON, "publish_ms": NOON + DAY})
     kr = own.parties["kr"].keys["root"]
-    one = rotation.advance(made, trust, now_ms=NOON, sign=rotation.at_hand([kr["first"]]))
+    one = rotation.advance(made, trust, now_ms=NOON, sign=release.at_hand([kr["first"]]))
     draft = one.drafts["publish"]
     assert len(draft.signatures) == 1
     two = rotation.advance(
-        made, trust, now_ms=NOON + DAY, sign=rotation.at_hand([kr["second"]]), signed={"publish": draft}
+        made, trust, now_ms=NOON + DAY, sign=release.at_hand([kr["second"]]), signed={"publish": draft}
     )
     assert "kr new root: 0 of 2" in two.waiting
     assert two.drafts["publish"].digest == draft.digest
     assert trust.party_document("kr").version == 1
     three = rotation.advance(
-        made, trust, now_ms=NOON + DAY, sign=rotation.at_hand(new.keys.values()), signed=dict(two.drafts)
+        made, trust, now_ms=NOON + DAY, sign=release.at_hand(new.keys.values()), signed=dict(two.drafts)
     )
     assert three.released[0].digest == draft.digest
     assert trust.party_document("kr").version == 2
@@ -318,7 +318,7 @@ def test_a_draft_that_says_something_else_is_not_released(own: World, bend: str)
     if bend == "body":
         body.missions[0].kind = pb.MISSION_KIND_AGENCY
     swapped = own.parties["kr"].sign(documents.make(body), "roster")
-    later = NOON if bend == "body" else NOON + rotation.LATE_MS + 1
+    later = NOON if bend == "body" else NOON + release.LATE_MS + 1
     advanced = run(own, trust, made, new, later, signed={"announce": swapped})
     assert swapped.digest not in {d.digest for d in advanced.released}
     assert trust.roster("kr").body.missions[0].kind != pb.MISSION_KIND_AGENCY
@@ -363,7 +363,7 @@ def test_a_new_status_key_never_leaves_its_party_without_a_status(own: World) ->
     assert "kr status: 0 of 1" in without.waiting
     assert trust.party_document("kr").version == 1
     both = rotation.advance(
-        made, trust, now_ms=NOON, sign=rotation.at_hand(new.keys.values()), signed=dict(without.drafts)
+        made, trust, now_ms=NOON, sign=release.at_hand(new.keys.values()), signed=dict(without.drafts)
     )
     assert [d.type for d in both.released] == ["tocsin/1/party", "tocsin/1/status"]
     assert not trust.stale(NOON)
