@@ -1,7 +1,8 @@
 """Reading: what the node gives is verified, opened, archived, and given to the reader in order, each item once."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
 import grpc
@@ -13,10 +14,12 @@ from exchange.desk.deliveries import is_control, origin_of, to_delivery
 from exchange.desk.early import Early
 from exchange.desk.events import Conflict, Delivery, Gap, Refused, Stale, Unconfirmed
 from exchange.desk.holdings import Holdings
-from exchange.desk.link import Backoff, Link, raise_if_ours
+from exchange.desk.link import ANSWER_S, Backoff, Link, raise_if_ours
 from exchange.errors import LimitError, PolicyError, ProofError
+from exchange.standing import Position
 from exchange.v1 import envelope_pb2 as env
 from exchange.v1 import exchange_pb2 as pb
+from exchange.v1 import exchange_pb2_grpc as rpc
 from keys.encoding import digest, parse_canonical
 from keys.errors import TocsinError
 from keys.trust import week_of
@@ -112,7 +115,8 @@ class Reading:
                 if response.early and not response.checkpoint:
                     yield await self._own.workers.run(self._glimpse, channel, response, ahead)
                     continue
-                taken, head = await self._own.workers.run(self._take, channel, response, head, ahead)
+                places = await self._places(stub, response)
+                taken, head = await self._own.workers.run(self._take, channel, response, head, ahead, places)
                 yield taken
         finally:
             call.cancel()
@@ -134,8 +138,28 @@ class Reading:
             shown.append(_Unread(channel, identity, deliveries))
         return shown
 
+    async def _places(self, stub: rpc.ExchangeStub, response: pb.SubscribeResponse) -> dict[bytes, Position]:
+        """Where the node held envelopes whose key ended since: they count if that came later (PROTOCOL 4.7)."""
+        trust, found = self._own.trust, dict[bytes, Position]()
+        if not any(trust.party_endings(party) for party in trust.parties):
+            return found
+        for entry in response.entries:
+            if entry.kind != pb.ENTRY_KIND_ENVELOPE or entry.pruned:
+                continue
+            if endings := self._own.admission.endings(entry.data):
+                # Where the node shows nothing it stays refused.
+                with contextlib.suppress(grpc.aio.AioRpcError):
+                    request = pb.GetPositionRequest(leaf=entry.leaf, endings=endings)
+                    found[entry.leaf] = Position.from_view((await stub.GetPosition(request, timeout=ANSWER_S)).log)
+        return found
+
     def _take(
-        self, channel: str, response: pb.SubscribeResponse, before: checkpoint.Checkpoint | None, ahead: Early
+        self,
+        channel: str,
+        response: pb.SubscribeResponse,
+        before: checkpoint.Checkpoint | None,
+        ahead: Early,
+        places: Mapping[bytes, Position],
     ) -> tuple[list[_Unread], checkpoint.Checkpoint]:
         """Verify a batch, archive it and move the cursor in one transaction."""
         head = self._own.verify_note(response.checkpoint)
@@ -153,7 +177,8 @@ class Reading:
                     if entry.kind == pb.ENTRY_KIND_DOCUMENT:
                         self._own.take_documents([entry.data])
                     elif entry.kind == pb.ENTRY_KIND_ENVELOPE and not entry.pruned:
-                        taken.append(_Unread(channel, entry.leaf, self._open(entry, response.checkpoint, ahead)))
+                        place = places.get(entry.leaf)
+                        taken.append(_Unread(channel, entry.leaf, self._open(entry, response.checkpoint, ahead, place)))
                 except TocsinError as error:
                     # One hostile or broken envelope never stops the others.
                     self._own.event(Refused(entry.leaf, error.reason, str(error)))
@@ -167,7 +192,7 @@ class Reading:
         self._unread.update({unread.id: unread for unread in taken if unread.deliveries})
         return taken, head
 
-    def _open(self, entry: pb.Entry, note: bytes, ahead: Early) -> list[Delivery]:
+    def _open(self, entry: pb.Entry, note: bytes, ahead: Early, place: Position | None) -> list[Delivery]:
         glimpse = ahead.confirmed(entry.leaf)
         parsed = envelope.parse(entry.data or (glimpse.data if glimpse else b""))
         if parsed.id != entry.leaf:
@@ -175,7 +200,7 @@ class Reading:
         if self._own.archive.knows(parsed.id):
             return []
         fresh = glimpse if glimpse and glimpse.version == self._own.trust.version else None
-        admitted = fresh.admitted if fresh and fresh.admitted else self._admit(parsed)
+        admitted = fresh.admitted if fresh and fresh.admitted else self._admit(parsed, place)
         if admitted is None:
             return []
         header = admitted.header
@@ -193,11 +218,13 @@ class Reading:
         glimpse.confirm(received)
         return []
 
-    def _admit(self, parsed: envelope.Parsed) -> Admitted | None:
+    def _admit(self, parsed: envelope.Parsed, place: Position | None = None) -> Admitted | None:
         """Apply every rule; None for what we sent or have already."""
         if self._own.archive.knows(parsed.id):
             return None
-        admitted = self._own.admission.admit(parsed, now_ms=self._own.clock(), answered=self._answered, from_log=True)
+        admitted = self._own.admission.admit(
+            parsed, now_ms=self._own.clock(), answered=self._answered, from_log=True, position=place
+        )
         if admitted.header.sender == self._own.name:
             return None
         if all(reader.desk != self._own.name for reader in admitted.header.audience):
