@@ -1,7 +1,7 @@
 """The embedded store: SQLite, WAL, synchronous=FULL, one writing connection, a few reading ones.
 
-A commit appends and nothing else: `log` gets a narrow row per entry, `blob` the bytes, the tree its new hashes in
-tiles of 256. Who may read a row depends on its lane (channel, sender, audience), of which there are few. What it takes
+A commit appends and nothing else: `log` gets a narrow row per entry, the tree its new hashes in tiles of 256, `blob`
+the bytes of small entries; those of large ones are in files beside it (exchange/store/segments.py), flushed first. Who may read a row depends on its lane (channel, sender, audience), of which there are few. What it takes
 to search by id, stream or lane is derived and kept aside (exchange/store/index.py), so that a commit costs the same
 however long the log is, and memory stays bounded.
 """
@@ -11,18 +11,18 @@ import fcntl
 import hashlib
 import itertools
 import json
-import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, NamedTuple
 
 from exchange import merkle
 from exchange.errors import LimitError, StoreError
 from exchange.store.connections import Connections, failing
 from exchange.store.contract import ForkRecord, NewEntry, Parked, RefusalRecord, Row
 from exchange.store.index import FLUSHED_ROWS, MAX_WAITING_ROWS, Index, Indexed
+from exchange.store.segments import SEGMENT_MIN, Segments, sync_directory
 from keys.encoding import pae
 
 TILE: Final = 256
@@ -46,12 +46,15 @@ CHECKPOINT_BYTES: Final = 4_000_000
 PAGE: Final = 16_384  # suits blobs of 100 KB
 RESTART_FRAMES: Final = 64_000_000 // PAGE
 APPLICATION: Final = 0x544F4353
-VERSION: Final = 2
+VERSION: Final = 3
 SCHEMA: Final = f"""
 BEGIN;
 CREATE TABLE log (
     position INTEGER PRIMARY KEY, kind INTEGER NOT NULL, id BLOB NOT NULL, stream BLOB NOT NULL, seq INTEGER NOT NULL,
-    lane INTEGER NOT NULL, create_time_ms INTEGER NOT NULL, bytes INTEGER NOT NULL, pruned INTEGER NOT NULL DEFAULT 0);
+    lane INTEGER NOT NULL, create_time_ms INTEGER NOT NULL, bytes INTEGER NOT NULL, segment INTEGER, start INTEGER,
+    pruned INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE segment (number INTEGER PRIMARY KEY, end INTEGER NOT NULL, live INTEGER NOT NULL);
+CREATE TABLE wipe (segment INTEGER NOT NULL, start INTEGER NOT NULL, bytes INTEGER NOT NULL);
 CREATE TABLE blob (position INTEGER PRIMARY KEY, data BLOB NOT NULL);
 CREATE TABLE lane (
     number INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, channel TEXT NOT NULL, sender TEXT NOT NULL,
@@ -73,8 +76,12 @@ PRAGMA user_version = {VERSION};
 COMMIT;
 """
 ROW: Final = (
-    "SELECT log.position, kind, id, data, channel, sender, create_time_ms, pruned "
-    "FROM log JOIN blob ON blob.position = log.position JOIN lane ON lane.number = log.lane WHERE log.position = ?"
+    "SELECT log.position, kind, id, data, channel, sender, create_time_ms, pruned, segment, start, bytes FROM log "
+    "LEFT JOIN blob ON blob.position = log.position JOIN lane ON lane.number = log.lane WHERE log.position = ?"
+)
+GROWN: Final = (
+    "INSERT INTO segment (number, end, live) VALUES (?, ?, ?) "
+    "ON CONFLICT DO UPDATE SET end = excluded.end, live = live + excluded.live"
 )
 LANES: Final = """
 SELECT number FROM lane WHERE number > :seen AND number <= :top AND (:without = '' OR origin != :without) AND
@@ -87,12 +94,22 @@ Wanted = tuple[frozenset[str] | None, frozenset[str] | None, str]
 NOTE: Final = "INSERT INTO note (origin, note) VALUES (?, ?) ON CONFLICT DO UPDATE SET note = excluded.note"
 
 
+class Dropped(NamedTuple):
+    """What the retention rule drops: an entry, and where its bytes are, if not in the database."""
+
+    position: int
+    data: bytes
+    segment: int | None
+    start: int | None
+    bytes: int
+
+
 class SqliteStore:
     """See exchange.store.contract.Store. Any thread may call any method; writes queue behind each other.
 
     Args:
-        path: Database file; made if absent, 0600. Its index (`.index`) and a lock file (`.lock`), which keeps other
-            processes out, are beside it.
+        path: Database file; made if absent, 0600. Its index (`.index`), large entries (`.<number>.blobs`) and a lock
+            file (`.lock`), which keeps other processes out, are beside it.
 
     Raises:
         StoreError: The file is damaged, of another version, or open elsewhere.
@@ -118,7 +135,10 @@ class SqliteStore:
             self._file = Connections(path, page_size=PAGE, synchronous="FULL", autocheckpoint=0, cache_kib=8192)
             undo.callback(self._file.close)
             self._prepare()
+            ends = self._file.write.execute("SELECT number, end FROM segment").fetchall()
+            self._segments = Segments(path, dict(ends))
             self._size = self._checked_size()
+            self._wipe()
             self._top_lane: int = self._file.write.execute("SELECT coalesce(max(number), 0) FROM lane").fetchone()[0]
             index = path.with_name(path.name + ".index")
             _make(index)
@@ -149,18 +169,22 @@ class SqliteStore:
         """
         one = self._file.write.execute
         size: int = one("SELECT coalesce(max(position) + 1, 0) FROM log").fetchone()[0]
-        blobs = one("SELECT coalesce(max(position) + 1, 0) FROM blob").fetchone()[0]
+        whole = one(
+            "SELECT count(*) FROM log LEFT JOIN blob ON blob.position = log.position "
+            "WHERE log.position = ? AND (data IS NOT NULL OR segment IS NOT NULL)",
+            (size - 1,),
+        ).fetchone()[0]
         last = one("SELECT tile, length(hashes) FROM tile WHERE level = 0 ORDER BY tile DESC LIMIT 1").fetchone()
         leaves = last[0] * TILE + last[1] // HASH if last else 0
         start = max(size - 1, 0) // TILE * TILE
         ids = [row[0] for row in one("SELECT id FROM log WHERE position >= ? ORDER BY position", (start,))]
-        sound = size == blobs == leaves and len(ids) == size - start
+        sound = size == leaves and whole == min(size, 1) and len(ids) == size - start
         if sound:
             nodes = merkle.new_nodes(start, ids, self._node_at)
             sound = all(self._node_at(level, index) == value for level, index, value in nodes)
         if not sound:
             raise StoreError(
-                f"{self._path.name} is damaged: {size} rows, {blobs} blobs, {leaves} leaves",
+                f"{self._path.name} is damaged: {size} rows, {leaves} leaves, bytes of the last: {whole}",
                 hint="restore it, or delete it and fetch the log again from the peers",
             )
         return size
@@ -190,20 +214,29 @@ class SqliteStore:
             size = self._size
             positions, fresh = self._place(entries, size)
             lanes: dict[Lane, int] = {}
+            large = [position for position, entry in enumerate(fresh, size) if len(entry.data) >= SEGMENT_MIN]
+            with failing("append"):
+                places = self._segments.append([fresh[position - size].data for position in large])
+            at = dict(zip(large, places, strict=True))
             with self._file.transaction("append") as write:
                 rows = [
                     Indexed(position, entry.id, entry.stream, entry.seq, self._lane(entry, lanes), len(entry.data))
                     for position, entry in enumerate(fresh, size)
                 ]
                 write.executemany(
-                    "INSERT INTO log (position, id, stream, seq, lane, bytes, kind, create_time_ms) "
-                    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                    [(*row, entry.kind, entry.create_time_ms) for row, entry in zip(rows, fresh, strict=True)],
+                    "INSERT INTO log (position, id, stream, seq, lane, bytes, kind, create_time_ms, segment, start) "
+                    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    [
+                        (*row, entry.kind, entry.create_time_ms, *at.get(row.position, (None, None)))
+                        for row, entry in zip(rows, fresh, strict=True)
+                    ],
                 )
                 write.executemany(
                     "INSERT INTO blob (position, data) VALUES (?, ?)",
-                    [(position, entry.data) for position, entry in enumerate(fresh, size)],
+                    [(position, entry.data) for position, entry in enumerate(fresh, size) if position not in at],
                 )
+                if at:
+                    write.execute(GROWN, (*self._segments.pending, len(at)))
                 tiles = self._grow(size, [entry.id for entry in fresh])
                 write.executemany(
                     "INSERT INTO cursor (origin, position) VALUES (?, ?) "
@@ -213,11 +246,13 @@ class SqliteStore:
                 write.executemany(NOTE, (notes or {}).items())
                 _record(write, refusals, forks)
             # Nothing is remembered before it is durable: a failed commit leaves no trace here either.
+            if at:
+                self._segments.keep()
             self._keep_tiles(tiles)
             self._keep_lanes(lanes)
             self._index.add(rows)
             self._size = size + len(fresh)
-            self._written(sum(row.bytes + PAGE for row in rows))
+            self._written(sum(PAGE + (0 if row.position in at else row.bytes) for row in rows))
             return positions
 
     def _place(self, entries: Sequence[NewEntry], size: int) -> tuple[list[int], list[NewEntry]]:
@@ -366,8 +401,8 @@ class SqliteStore:
 
     def get(self, position: int) -> Row | None:
         """See Store."""
-        row = self._file.one(ROW, position)
-        return _row(row) if row else None
+        with self._file.reading() as read:
+            return self._row(read, position)
 
     def read(
         self,
@@ -391,9 +426,29 @@ class SqliteStore:
             for at, length in found:
                 if rows and (size + length > limit_bytes or len(rows) >= limit_rows):
                     return rows, at
-                rows.append(_row(read.execute(ROW, (at,)).fetchone()))
+                row = self._row(read, at)
+                assert row is not None  # noqa: S101 - no row of the log goes away
+                rows.append(row)
                 size += length
             return rows, searched
+
+    def _row(self, read: sqlite3.Connection, position: int) -> Row | None:
+        while True:
+            generation = self._segments.generation
+            found = read.execute(ROW, (position,)).fetchone()
+            if found is None:
+                return None
+            *_, segment, start, length = found
+            data: bytes | None = found[3]
+            if data is None and segment is not None:
+                data = self._segments.read(segment, start, length)
+                if generation != self._segments.generation:
+                    # Dropped by the retention rule meanwhile, perhaps this one: its row says what is left.
+                    continue
+            if data is None or len(data) != length:
+                raise StoreError(f"the bytes of entry {position} are missing", hint="restore the store")
+            position, kind, identity, _, channel, sender, create_time_ms, pruned = found[:8]
+            return Row(position, kind, identity, data, channel, sender, create_time_ms, bool(pruned))
 
     def _candidates(
         self,
@@ -537,6 +592,7 @@ class SqliteStore:
                 self._prune(rows, strip)
                 count += len(rows)
             if count:
+                self._wipe()
                 whole = self._file.one(
                     "SELECT position FROM log WHERE position >= ? AND NOT pruned "
                     "AND lane IN (SELECT value FROM json_each(?)) ORDER BY position LIMIT 1",
@@ -546,26 +602,61 @@ class SqliteStore:
                 self.set_meta(mark, str(whole[0] if whole else self._size).encode())
         return count
 
-    def _prunable(self, lanes: str, position: int, before_ms: int) -> tuple[list[tuple[int, bytes]], int | None]:
+    def _prunable(self, lanes: str, position: int, before_ms: int) -> tuple[list[Dropped], int | None]:
         """Some rows to prune with their data, and where to look on; None = that was all."""
         with self._file.reading() as read:
             rows = read.execute(
-                "SELECT log.position, data FROM log JOIN blob ON blob.position = log.position "
+                "SELECT log.position, data, segment, start, bytes FROM log LEFT JOIN blob ON blob.position = log.position "
                 "WHERE log.position >= ? AND create_time_ms < ? AND NOT pruned "
                 "AND lane IN (SELECT value FROM json_each(?)) ORDER BY log.position LIMIT ?",
                 (position, before_ms, lanes, PRUNED_AT_ONCE),
             ).fetchall()
-        return rows, rows[-1][0] + 1 if len(rows) == PRUNED_AT_ONCE else None
+            held = []
+            for at, data, *place in rows:
+                if data is None:
+                    data = self._segments.read(*place)
+                if data is None or len(data) != place[2]:
+                    raise StoreError(f"the bytes of entry {at} are missing", hint="restore the store")
+                held.append(Dropped(at, data, *place))
+        return held, rows[-1][0] + 1 if len(rows) == PRUNED_AT_ONCE else None
 
-    def _prune(self, rows: Sequence[tuple[int, bytes]], strip: Callable[[bytes], bytes]) -> None:
+    def _prune(self, rows: Sequence[Dropped], strip: Callable[[bytes], bytes]) -> None:
         """One transaction for some, so that a publish waits for these and not for all."""
-        kept = [(strip(data), position) for position, data in rows]
-        lengths = [(len(data), position) for data, position in kept]
+        kept = [(row.position, strip(row.data)) for row in rows]
+        lengths = [(len(data), position) for position, data in kept]
+        large = [row for row in rows if row.segment is not None]
         with self._file.lock:
             with self._file.transaction("prune") as write:
-                write.executemany("UPDATE blob SET data = ? WHERE position = ?", kept)
-                write.executemany("UPDATE log SET pruned = 1, bytes = ? WHERE position = ?", lengths)
-            self._written(sum(len(data) for _, data in rows))
+                write.executemany(
+                    "INSERT INTO blob (position, data) VALUES (?, ?) ON CONFLICT DO UPDATE SET data = excluded.data",
+                    kept,
+                )
+                write.executemany(
+                    "UPDATE log SET pruned = 1, segment = NULL, start = NULL, bytes = ? WHERE position = ?", lengths
+                )
+                write.executemany(
+                    "INSERT INTO wipe (segment, start, bytes) VALUES (?, ?, ?)",
+                    [(row.segment, row.start, row.bytes) for row in large],
+                )
+                write.executemany(
+                    "UPDATE segment SET live = live - 1 WHERE number = ?", [(row.segment,) for row in large]
+                )
+            self._written(sum(row.bytes for row in rows))
+
+    def _wipe(self) -> None:
+        """Overwrite what was dropped, then forget that it must be; a file of which nothing is left goes away."""
+        with self._file.lock, failing("wipe"):
+            places = self._file.write.execute("SELECT segment, start, bytes FROM wipe").fetchall()
+            if not places:
+                return
+            self._segments.wipe(places)
+            with self._file.transaction("wipe") as write:
+                write.execute("DELETE FROM wipe")
+                dead = write.execute(
+                    "DELETE FROM segment WHERE live = 0 AND number < ? RETURNING number", (self._segments.current,)
+                ).fetchall()
+            for (number,) in dead:
+                self._segments.drop(number)
 
     # ---- life
 
@@ -582,6 +673,7 @@ class SqliteStore:
         self._index.close()
         with self._file.lock:
             self._file.close()
+            self._segments.close()
         self._held.close()
 
     def _written(self, count: int) -> None:
@@ -658,13 +750,4 @@ def _make(path: Path) -> None:
     if path.exists():
         return
     path.touch(mode=0o600)
-    descriptor = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _row(row: Sequence[object]) -> Row:
-    position, kind, identity, data, channel, sender, create_time_ms, pruned = row
-    return Row(position, kind, identity, data, channel, sender, create_time_ms, bool(pruned))  # type: ignore[arg-type]
+    sync_directory(path.parent)

@@ -203,14 +203,20 @@ def test_retention_drops_the_data_and_keeps_the_leaf(opened: Open) -> None:
     store.close()
 
 
+def sized(number: int) -> NewEntry:
+    """Small ones and large ones in turn."""
+    each = entry(number)
+    return dataclasses.replace(each, data=each.data * (1 if number % 2 else 10_000))
+
+
 WRITER = """
 import sys
 from pathlib import Path
 from exchange.store.sqlite import SqliteStore
-from tests.store.test_contract import entry
+from tests.store.test_contract import sized
 store = SqliteStore(Path(sys.argv[1]))
 for number in range(100_000):
-    [position] = store.append([entry(number)], cursors={"o": number + 1})
+    [position] = store.append([sized(number)], cursors={"o": number + 1})
     print(position, flush=True)
 """
 
@@ -233,6 +239,10 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path: Path, after: int) -> No
     assert store.cursor("o") == store.size()
     assert [store.position_of(entry(number).id) for number in range(after)] == acknowledged
     assert store.root(store.size()) == merkle.root_of([entry(number).id for number in range(store.size())])
+    for number in range(store.size()):
+        row = store.get(number)
+        assert row is not None
+        assert row.data == sized(number).data
     store.close()
 
 
@@ -241,15 +251,20 @@ def test_a_full_disk_refuses_the_whole_group_and_the_store_goes_on(tmp_path: Pat
     store.append([entry(0)])
     pages = store._file.write.execute("PRAGMA page_count").fetchone()[0]
     store._file.write.execute(f"PRAGMA max_page_count = {pages + 2}")
-    big = NewEntry(
-        kind=pb.ENTRY_KIND_ENVELOPE, id=b"b" * 32, data=b"x" * 1_000_000, channel="minerals", sender="kr.a/x"
-    )
+    group = [dataclasses.replace(entry(number), data=b"x" * 30_000) for number in range(1, 30)]
+    # Its bytes are written, and then there is no room for the row that names them.
+    group.append(dataclasses.replace(entry(30), data=b"y" * 1_000_000))
     with pytest.raises(StoreError, match="full"):
-        store.append([entry(1), big], cursors={"o": 5})
+        store.append(group, cursors={"o": 5})
     assert (store.size(), store.position_of(entry(1).id), store.cursor("o")) == (1, None, 0)
     store._file.write.execute("PRAGMA max_page_count = 100000")
-    assert store.append([entry(1), big]) == [1, 2]
-    assert store.root(3) == merkle.root_of([entry(0).id, entry(1).id, b"b" * 32])
+    other = dataclasses.replace(entry(31), data=b"z" * 900_000)
+    assert store.append([other, *group]) == [*range(1, 32)]
+    for position, each in enumerate([other, *group], 1):
+        row = store.get(position)
+        assert row is not None
+        assert row.data == each.data
+    assert store.root(32) == merkle.root_of([entry(0).id, other.id, *(each.id for each in group)])
     store.close()
 
 
