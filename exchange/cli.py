@@ -25,9 +25,11 @@ from exchange.node import app as nodes
 from exchange.pouch import cli as pouch_cli
 from exchange.text import printable
 from exchange.watch import cli as watch_cli
-from keys import documents, suite, words
+from keys import documents, founding, suite, words
 from keys.encoding import canonical_bytes
 from keys.errors import TocsinError, UsageError
+from keys.pkcs11 import Token
+from keys.signer import InToken, read_pin
 from keys.v1 import documents_pb2 as pb
 
 app = typer.Typer(
@@ -66,6 +68,15 @@ InitBundle = Annotated[
 ]
 
 
+Module = Annotated[
+    str | None, typer.Option("--module", help="Keep the signing key in a token: whole path of its PKCS#11 library.")
+]
+TokenLabel = Annotated[str | None, typer.Option("--token", help="Label of the token.")]
+PinFile = Annotated[
+    Path | None, typer.Option("--pin-file", help="File with the PIN of the token, mode 0600; read at each start.")
+]
+
+
 class Marking(StrEnum):
     """TLP 2.0."""
 
@@ -74,6 +85,23 @@ class Marking(StrEnum):
     AMBER = "AMBER"
     STRICT = "AMBER+STRICT"
     RED = "RED"
+
+
+@contextlib.contextmanager
+def _token(module: str | None, label: str | None, pin_file: Path | None) -> Iterator[InToken | None]:
+    """The token a new key is to be made in, open; None when the key stays in the keystore."""
+    if module is None and label is None and pin_file is None:
+        yield None
+        return
+    if module is None or label is None or pin_file is None:
+        raise UsageError("a key in a token needs --module, --token and --pin-file", hint="give all three, or none")
+    path = pin_file.resolve()
+    with Token.open(module, label, read_pin(path)) as opened:
+        yield InToken(opened, str(path))
+        rest = (
+            " and the ML-DSA half" if opened.offers_mldsa else "; the ML-DSA half, which it does not offer, in the file"
+        )
+        err.print(f"in token {label}: the Ed25519 half{rest}")
 
 
 def _passphrase(path: Path | None) -> bytes:
@@ -93,12 +121,16 @@ def node_init(
     lineage: Lineage = None,
     bundle: InitBundle = None,
     passphrase_file: PassphraseFile = None,
+    module: Module = None,
+    token: TokenLabel = None,
+    pin_file: PinFile = None,
 ) -> None:
     """Make a node's keys and settings; prints its roster entry (hex) for the ministry."""
     settings = nodes.NodeSettings(
         name=name, lineage=_lineage(lineage, bundle), endpoint=endpoint, enrol_endpoint=enrol_endpoint
     )
-    entry = nodes.init(directory, settings, passphrase=_passphrase(passphrase_file))
+    with _token(module, token, pin_file) as where:
+        entry = nodes.init(directory, settings, passphrase=_passphrase(passphrase_file), where=where)
     _keep_bundle(bundle, directory)
     err.print(f"node {name} made in {directory}; give its entry to the ministry that signs the roster")
     _show_words(f"log key of {name}", suite.key_id(entry.log_key.suite, "log", entry.log_key.key))
@@ -145,19 +177,21 @@ def desk_init(
     lineage: Lineage = None,
     bundle: InitBundle = None,
     passphrase_file: PassphraseFile = None,
+    module: Module = None,
+    token: TokenLabel = None,
+    pin_file: PinFile = None,
 ) -> None:
     """Make a desk's keys; prints its roster entry (hex), with proof of possession, for the ministry.
 
     The ministry calls back and compares the words of the key before it admits the desk.
     """
-    from keys import founding
-
     settings = DeskSettings(desk=name, lineage=_lineage(lineage, bundle), node=node)
-    key = desks.init(directory, settings, passphrase=_passphrase(passphrase_file))
+    with _token(module, token, pin_file) as where:
+        key = desks.init(directory, settings, passphrase=_passphrase(passphrase_file), where=where)
+        entry = founding.desk_entry(name, key, lineage=bytes.fromhex(settings.lineage))
     _keep_bundle(bundle, directory)
     err.print(f"desk {name} made in {directory}; give its entry to the ministry that signs the roster")
     _show_words(f"key of {name}", suite.key_id(key.suite, "desk", key.public))
-    entry = founding.desk_entry(name, key, lineage=bytes.fromhex(settings.lineage))
     sys.stdout.write(canonical_bytes(entry).hex() + "\n")
 
 

@@ -13,7 +13,10 @@ from keys.errors import UsageError
 from keys.keystore import Keystore, KeystoreError, read_private
 from keys.pkcs11 import ID_BYTES, MAX_PIN_BYTES, Token, TokenError
 
+SIGNING: Final = "signing"
+"""Kind of a keystore entry that is a seed."""
 REFERENCE: Final = "token"
+"""Kind of a keystore entry that refers to a token."""
 AskPin = Callable[[str], bytes]
 """Gives the PIN of the token of that label: a prompt. There is none where nobody sits."""
 
@@ -110,6 +113,29 @@ def load(store: Keystore, name: str, suite_id: int, *, ask_pin: AskPin | None = 
         raise
 
 
+@dataclass(frozen=True, slots=True)
+class InToken:
+    """Where the key of a machine that starts unattended is to lie: an open token, and the file with its PIN."""
+
+    token: Token
+    pin_file: str
+
+
+def make(store: Keystore, name: str, suite_id: int, *, where: InToken | None = None) -> suite.Signer:
+    """Draw a new key and keep it under `name`: in the keystore, or as much of it as can be in a token.
+
+    Raises:
+        SecretExistsError: The name is taken.
+        TokenError: The token cannot make such a key.
+    """
+    if where is not None:
+        key, _ = make_in_token(store, name, suite_id, where.token, pin_file=where.pin_file)
+        return key
+    key = suite.SigningKey.generate(suite_id)
+    store.put(name, key.seed(), kind=SIGNING, public=key.public)
+    return key
+
+
 def make_in_token(
     store: Keystore, name: str, suite_id: int, token: Token, *, pin_file: str = ""
 ) -> tuple[suite.Signer, Reference]:
@@ -154,9 +180,18 @@ def where(store: Keystore, name: str) -> str:
     return Reference.decode(store.get(name)).where()
 
 
+def read_pin(file: Path) -> bytes:
+    """The PIN in a file that only its owner can read; its last line end is not part of it.
+
+    Raises:
+        KeystoreError: No such file, or others have rights on it.
+    """
+    return read_private(file, MAX_PIN_BYTES + 2).removesuffix(b"\n").removesuffix(b"\r")
+
+
 def _pin(reference: Reference, ask_pin: AskPin | None) -> bytes:
     if reference.pin_file:
-        return read_private(Path(reference.pin_file), MAX_PIN_BYTES + 2).removesuffix(b"\n").removesuffix(b"\r")
+        return read_pin(Path(reference.pin_file))
     if ask_pin is None:
         raise UsageError(
             f"token {reference.token!r} needs its PIN and nobody is here to ask",

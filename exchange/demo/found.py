@@ -11,7 +11,7 @@ from exchange.clock import now_ms
 from exchange.node import app
 from keys import founding
 from keys.documents import Document
-from keys.suite import SigningKey
+from keys.suite import Signer
 from keys.trust import Trust, party_of
 from keys.v1 import documents_pb2 as pb
 
@@ -130,7 +130,7 @@ def found(
     return Founded(directory, lineage, parties, agreement, rosters, [*held, *cards])
 
 
-def _make_desk(directory: Path, name: str, lineage: bytes) -> SigningKey:
+def _make_desk(directory: Path, name: str, lineage: bytes) -> Signer:
     settings = desk.DeskSettings(desk=name, lineage=lineage.hex(), node=NODES[party_of(name)])
     return desk.init(directory / desk_directory(name), settings, fast_kdf=True)
 

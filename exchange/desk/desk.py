@@ -20,7 +20,7 @@ from exchange.desk.sending import Sending
 from exchange.desk.settings import DeskSettings
 from exchange.v1 import report_pb2 as rep
 from exchange.workers import ThreadWorkers, Workers
-from keys import documents, suite
+from keys import documents, signer, suite
 from keys.errors import TocsinError, UsageError
 from keys.keystore import Keystore
 from keys.trust import Trust
@@ -31,9 +31,21 @@ THREADS: Final = 4
 
 
 def init(
-    directory: Path, settings: DeskSettings, *, passphrase: bytes = b"", fast_kdf: bool = False
-) -> suite.SigningKey:
+    directory: Path,
+    settings: DeskSettings,
+    *,
+    passphrase: bytes = b"",
+    fast_kdf: bool = False,
+    where: signer.InToken | None = None,
+) -> suite.Signer:
     """Make a desk's directory: settings, keystore with signing key and archive key.
+
+    Args:
+        directory: Where.
+        settings: Of the desk.
+        passphrase: Of the keystore; empty for a key file beside it.
+        fast_kdf: For tests only.
+        where: The token in which the signing key is to be made.
 
     Raises:
         UsageError: The directory holds a desk already.
@@ -41,9 +53,13 @@ def init(
     if (directory / "desk.toml").exists():
         raise UsageError(f"{directory} holds a desk already", hint="choose another directory")
     files.private_directory(directory)
-    key = suite.SigningKey.generate(suite.DESK_SUITE)
     store = Keystore.create(directory / "desk.keys", passphrase, fast_kdf=fast_kdf)
-    store.put("signing", key.seed(), kind="signing", public=key.public)
+    try:
+        key = signer.make(store, "signing", suite.DESK_SUITE, where=where)
+    except TocsinError:
+        # So that the command can be run again, with the token in.
+        (directory / "desk.keys").unlink()
+        raise
     store.put("archive", os.urandom(32), kind="archive")
     store.put("tls", tls.key_pem(tls.new_key()), kind="tls")
     store.close()

@@ -35,9 +35,9 @@ from exchange.v1 import exchange_pb2 as pb
 from exchange.v1 import exchange_pb2_grpc as rpc
 from exchange.workers import ThreadWorkers
 from keys import founding, suite
+from keys import signer as signers
 from keys.errors import TocsinError, UsageError
 from keys.keystore import Keystore
-from keys.signer import load as load_signer
 from keys.trust import Trust, party_of
 from keys.v1 import documents_pb2 as docs
 
@@ -88,8 +88,22 @@ def status(directory: Path) -> dict[str, object]:
     return {"running": now_ms() - int(str(said["time_ms"])) < FRESH_STATUS_MS, **said}
 
 
-def init(directory: Path, settings: NodeSettings, *, passphrase: bytes = b"", fast_kdf: bool = False) -> docs.Node:
+def init(
+    directory: Path,
+    settings: NodeSettings,
+    *,
+    passphrase: bytes = b"",
+    fast_kdf: bool = False,
+    where: signers.InToken | None = None,
+) -> docs.Node:
     """Make a node's directory: settings, keystore with log key and CA. Returns its roster entry, but for relays.
+
+    Args:
+        directory: Where.
+        settings: Of the node.
+        passphrase: Of the keystore; empty for a key file beside it.
+        fast_kdf: For tests only.
+        where: The token in which the log key is to be made.
 
     Raises:
         UsageError: The directory holds a node already.
@@ -97,11 +111,15 @@ def init(directory: Path, settings: NodeSettings, *, passphrase: bytes = b"", fa
     if (directory / "node.toml").exists():
         raise UsageError(f"{directory} holds a node already", hint="choose another directory")
     files.private_directory(directory)
-    log_key = suite.SigningKey.generate(suite.DESK_SUITE)
     ca_key = tls.new_key()
     ca = tls.make_ca(settings.name, ca_key, now_ms=now_ms())
     store = Keystore.create(directory / "node.keys", passphrase, fast_kdf=fast_kdf)
-    store.put("log", log_key.seed(), kind="signing", public=log_key.public)
+    try:
+        log_key = signers.make(store, "log", suite.DESK_SUITE, where=where)
+    except TocsinError:
+        # So that the command can be run again, with the token in.
+        (directory / "node.keys").unlink()
+        raise
     store.put("ca", tls.key_pem(ca_key), kind="tls", public=ca.public_bytes(serialization.Encoding.DER))
     store.close()
     files.save_settings(settings, directory / "node.toml")
@@ -129,7 +147,7 @@ class App:
         """Read settings and keys; nothing runs yet."""
         self.settings = files.load_settings(NodeSettings, self.directory / "node.toml")
         with Keystore.open(self.directory / "node.keys", self.passphrase) as store:
-            self._log_key = load_signer(store, "log", suite.DESK_SUITE)
+            self._log_key = signers.load(store, "log", suite.DESK_SUITE)
             self._ca_key = tls.load_key(store.get("ca"))
             self._ca = x509.load_der_x509_certificate(store.entry("ca").public)
         self._tls_key = tls.new_key()

@@ -11,8 +11,7 @@ from keys import pkcs11, signer, suite
 from keys.cli import record
 from keys.cli.terminal import Json, PassphraseFile, answer, open_keystore
 from keys.errors import UsageError
-from keys.keystore import read_private
-from keys.pkcs11 import MAX_PIN_BYTES, Token
+from keys.pkcs11 import Token
 
 group = typer.Typer(
     no_args_is_help=True,
@@ -90,7 +89,7 @@ def pin_of(file: Path | None, token: str) -> bytes:
         KeystoreError: A file that others can read.
     """
     if file is not None:
-        return read_private(file, MAX_PIN_BYTES + 2).removesuffix(b"\n").removesuffix(b"\r")
+        return signer.read_pin(file)
     return ask_pin(token)
 
 

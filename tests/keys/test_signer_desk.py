@@ -1,13 +1,17 @@
 """A desk and a node whose signing keys are in a token: cards, envelopes, receipts, and read abroad like any other."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from exchange.desk import DeskSettings, init
 from keys import signer, suite
 from keys.errors import UsageError
 from keys.keystore import Keystore
 from keys.pkcs11 import Token, TokenMissingError
+from keys.v1 import documents_pb2 as docs
 from tests.desk import memory
 from tests.desk.test_couriers import HAGUE, SEOUL, read, send
 from tests.keys.tokens import MODULE, PIN, needs_token
@@ -51,3 +55,58 @@ async def test_a_desk_and_a_node_sign_with_a_token(made: None, tmp_path: Path) -
     with pytest.raises(Exception, match="cannot read") as caught:
         exchange.open(HAGUE)
     assert not isinstance(caught.value, UsageError)
+
+
+def command(*arguments: str | Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+    tocsin = Path(sys.executable).parent / "tocsin"
+    done = subprocess.run([str(tocsin), *map(str, arguments)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == code, done.stderr
+    assert PIN.decode() not in done.stdout + done.stderr
+    return done
+
+
+@needs_token
+def test_desks_and_nodes_are_made_with_their_key_in_a_token(made: None, tmp_path: Path) -> None:
+    pin = tmp_path / "pin"
+    pin.touch(0o600)
+    pin.write_bytes(PIN)
+    in_token = ("--module", MODULE, "--token", "spare", "--pin-file", pin)
+    desk = ("desk", "init", tmp_path / "desk", "--name", SEOUL, "--node", "nl.seoul-1", "--lineage", "0" * 64)
+    assert "needs --module, --token and --pin-file" in command(*desk, *in_token[:4], code=2).stderr
+    pin.write_bytes(b"wr0ng-pin")
+    assert "not the PIN of token 'spare'" in command(*desk, *in_token, code=1).stderr
+    pin.write_bytes(PIN)
+    done = command(*desk, *in_token)
+    assert "the Ed25519 half; the ML-DSA half, which it does not offer, in the file" in " ".join(done.stderr.split())
+    entry = docs.Desk.FromString(bytes.fromhex(done.stdout))
+    with Keystore.open(tmp_path / "desk" / "desk.keys", b"") as store:
+        assert store.entry("signing").kind == signer.REFERENCE
+        assert entry.keys[0].key.key == store.entry("signing").public
+    node = (
+        "node", "init", tmp_path / "node", "--name", "nl.seoul-1", "--lineage", "0" * 64,
+        "--endpoint", "127.0.0.1:1", "--enrol-endpoint", "127.0.0.1:2",
+    )  # fmt: skip
+    done = command(*node, *in_token)
+    log_key = docs.Node.FromString(bytes.fromhex(done.stdout)).log_key
+    lineage = bytes(32)
+    suite.check_possession(
+        1, log_key.key, log_key.possession, lineage=lineage, party="nl", name="nl.seoul-1", role="log"
+    )
+
+
+@needs_token
+def test_a_token_that_fails_leaves_nothing_half_made(
+    made: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = DeskSettings(desk=SEOUL, lineage="0" * 64, node="nl.seoul-1")
+
+    def failing(*_: object, **__: object) -> None:
+        raise TokenMissingError("taken out")
+
+    with Token.open(MODULE, "spare", PIN) as token:
+        with monkeypatch.context() as patch:
+            patch.setattr(Token, "make_edwards", failing)
+            with pytest.raises(TokenMissingError):
+                init(tmp_path / "desk", settings, where=signer.InToken(token, str(tmp_path / "pin")))
+        key = init(tmp_path / "desk", settings, where=signer.InToken(token, str(tmp_path / "pin")))
+    assert isinstance(key, suite.SplitKey)
