@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from exchange import attachment_cli, files, policy, report
 from exchange import desk as desks
-from exchange import files, policy, report
 from exchange.clock import now_ms
 from exchange.desk import Delivery, Desk, DeskSettings
 from exchange.evidence import cli as evidence_cli
@@ -46,6 +46,7 @@ app.add_typer(desk_app, name="desk")
 app.add_typer(documents_app, name="documents")
 app.add_typer(evidence_cli.app, name="evidence")
 app.add_typer(pouch_cli.app, name="pouch")
+app.add_typer(attachment_cli.app, name="attachment")
 app.add_typer(watch_cli.app, name="watch")
 
 out = Console()

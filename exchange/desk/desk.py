@@ -10,6 +10,7 @@ from typing import Final, Self
 from exchange import files, policy, tls
 from exchange.clock import now_ms
 from exchange.desk.archive import Archive
+from exchange.desk.attaching import Attaching
 from exchange.desk.events import Delivery, Event
 from exchange.desk.forgetting import Forgetting
 from exchange.desk.holdings import Holdings
@@ -96,6 +97,7 @@ class Desk:
         self._reading = Reading(self._own, self._link)
         self._forgetting = Forgetting(self._own)
         self._proving = Proving(self._own, self._link)
+        self._attaching = Attaching(self._own, self._link)
         self._tasks: list[asyncio.Task[None]] = []
 
     @classmethod
@@ -298,6 +300,34 @@ class Desk:
             ProofError: It does not.
         """
         self._reading.check_receipt(delivery)
+
+    async def attach(self, path: Path, *, media_type: str = "application/octet-stream") -> rep.Attachment:
+        """Seal a file and send it to the node; what it returns goes into `Report.attachments`.
+
+        Raises:
+            AttachmentError: Longer than 1 GiB.
+            TocsinError: The node refuses or does not answer; `send_attachment` goes on from there.
+        """
+        said = await self._attaching.seal(path, media_type=media_type)
+        await self._attaching.send(said)
+        return said
+
+    async def send_attachment(self, said: rep.Attachment) -> None:
+        """Send what `attach` sealed and could not send, from where the node has it.
+
+        Raises:
+            TocsinError: The node refuses or does not answer.
+        """
+        await self._attaching.send(said)
+
+    async def fetch(self, said: rep.Attachment, target: Path) -> None:
+        """Fetch the attachment of a report and open it; goes on where an earlier try ended.
+
+        Raises:
+            AttachmentError: Not to be had yet, or not what the report names; then there is no target.
+            TocsinError: The node does not answer.
+        """
+        await self._attaching.fetch(said, target)
 
     def find_report(self, report: bytes) -> list[Found]:
         """Every place in the archive where a report of this id stands, sent or read; no network."""

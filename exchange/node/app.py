@@ -25,10 +25,12 @@ from exchange import files, tls, wire
 from exchange.clock import now_ms
 from exchange.envelope import prune
 from exchange.errors import IdentityError
+from exchange.node.attaching import Attaching
 from exchange.node.core import Node
 from exchange.node.follow import Follower
 from exchange.node.quota import Limits, Quotas
 from exchange.node.service import EnrolService, ExchangeService
+from exchange.node.shelf import Shelf
 from exchange.pouch.orders import Tray
 from exchange.store.sqlite import SqliteStore
 from exchange.v1 import exchange_pb2 as pb
@@ -65,6 +67,8 @@ class NodeSettings(files.Settings):
     peer_bytes_per_s: int = 200_000_000
     peer_documents_per_hour: int = 20_000
     refusals_per_hour: int = 100
+    attachment_bytes: int = 20_000_000_000
+    attachment_days: int = 90
 
     def quotas(self) -> Quotas:
         """What each desk and each peer may ask for, as set here."""
@@ -166,6 +170,12 @@ class App:
             signer=signer,
             quotas=self.settings.quotas(),
         )
+        self._shelf_workers = ThreadWorkers(1, name="shelf")
+        self.shelf = Shelf(
+            self.directory / "attachments",
+            limit_bytes=self.settings.attachment_bytes,
+            keep_ms=self.settings.attachment_days * founding.DAY_MS,
+        )
         self._followers: dict[str, tuple[Follower, asyncio.Task[None]]] = {}
         self._bundle = (0, 0)
         self._certificates: tuple[int, bytes] = (-1, b"")
@@ -256,7 +266,7 @@ class App:
             yield self.node
 
     async def _stand(self, stack: contextlib.AsyncExitStack) -> None:
-        for workers in self._workers:
+        for workers in (*self._workers, self._shelf_workers):
             stack.callback(workers.close)
         stack.push_async_callback(self.node.stop)
         await self.node.start()
@@ -285,7 +295,11 @@ class App:
         server, enrol = self._server(), self._enrol_server()
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        rpc.add_ExchangeServicer_to_server(ExchangeService(self.node, self.clock), server)
+        service = ExchangeService(self.node, self.clock)
+        service.attaching = Attaching(
+            self.node, self.shelf, workers=self._shelf_workers, connect=self.connect, clock=self.clock
+        )
+        rpc.add_ExchangeServicer_to_server(service, server)
         rpc.add_ExchangeServicer_to_server(EnrolService(self.node, self.issue, self.clock), enrol)
         names = [pb.DESCRIPTOR.services_by_name["Exchange"].full_name, health.SERVICE_NAME, reflection.SERVICE_NAME]
         reflection.enable_server_reflection(names, server)
@@ -390,6 +404,8 @@ class App:
         if left_ms < RENEW_BEFORE_DAYS * founding.DAY_MS:
             self._leaf = self._issue_own()
             log.info("certificate renewed")
+        if dropped := await self._shelf_workers.run(self.shelf.tidy, self.clock()):
+            log.info("attachments dropped by age", count=dropped)
         if not self.trust.founded:
             return
         for rule in self.trust.agreement(self.clock()).body.channels:

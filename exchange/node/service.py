@@ -8,6 +8,7 @@ import structlog
 
 from exchange import envelope, tls, wire
 from exchange.errors import IdentityError, LimitError
+from exchange.node.attaching import AttachmentCalls
 from exchange.node.core import Node
 from exchange.node.reading import Batch
 from exchange.node.writer import Receipt
@@ -57,7 +58,7 @@ class Callers:
         return self._known[key]
 
 
-class ExchangeService(rpc.ExchangeServicer):
+class ExchangeService(AttachmentCalls):
     """The mutual-TLS listener."""
 
     def __init__(self, node: Node, clock: Callable[[], int]) -> None:
