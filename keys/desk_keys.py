@@ -6,7 +6,7 @@ The roster alone decides; the desk follows it by itself, so that nobody has to b
 from collections.abc import Collection
 from typing import Final
 
-from keys import founding, suite
+from keys import founding, signer, suite
 from keys.keystore import Keystore
 from keys.trust import Trust, party_of
 from keys.v1 import documents_pb2 as pb
@@ -24,6 +24,11 @@ def names(store: Keystore) -> dict[bytes, str]:
     }
 
 
+def next_name(key: suite.Signer) -> str:
+    """What a desk's next key is called in its keystore."""
+    return f"{FIRST}-{suite.key_id(key.suite, 'desk', key.public).hex()[:16]}"
+
+
 def prepare(store: Keystore, trust: Trust, desk: str) -> pb.PublicKey:
     """A new key for the next rotation, with its proof of possession; the same one again until a roster lists it.
 
@@ -31,12 +36,13 @@ def prepare(store: Keystore, trust: Trust, desk: str) -> pb.PublicKey:
         KeystoreError: The disk refuses; nothing changed.
     """
     waiting = [name for identity, name in names(store).items() if trust.desk_key(identity) is None and name != FIRST]
+    key: suite.Signer
     if waiting:
-        key = suite.SigningKey.from_seed(suite.DESK_SUITE, store.get(waiting[0]))
+        key = signer.load(store, waiting[0], suite.DESK_SUITE)
     else:
-        key = suite.SigningKey.generate(suite.DESK_SUITE)
-        identity = suite.key_id(key.suite, "desk", key.public)
-        store.put(f"{FIRST}-{identity.hex()[:16]}", key.seed(), kind="signing", public=key.public)
+        drawn = suite.SigningKey.generate(suite.DESK_SUITE)
+        store.put(next_name(drawn), drawn.seed(), kind="signing", public=drawn.public)
+        key = drawn
     return founding.public_key(key, lineage=trust.lineage, party=party_of(desk), name=desk, role="desk")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from secrets import token_bytes
 from typing import Final
 
-from keys import desk_keys, documents, suite
+from keys import desk_keys, documents, signer, suite
 from keys.documents import Document
 from keys.keystore import Keystore, KeystoreError
 from keys.v1 import documents_pb2 as pb
@@ -49,7 +49,7 @@ def renounce(store: Keystore, desk: str, *, lineage: bytes, now_ms: int, reason:
     """
     made = []
     for identity, name in sorted(desk_keys.names(store).items()):
-        key = suite.SigningKey.from_seed(suite.DESK_SUITE, store.get(name))
+        key = signer.load(store, name, suite.DESK_SUITE)
         body = pb.Renunciation(
             lineage=lineage, desk=desk, key=identity, time_ms=now_ms, reason=reason[:MAX_REASON_CHARS]
         )

@@ -17,6 +17,7 @@ SIGNING: Final = "signing"
 """Kind of a keystore entry that is a seed."""
 REFERENCE: Final = "token"
 """Kind of a keystore entry that refers to a token."""
+_LABEL: Final = "tocsin"
 AskPin = Callable[[str], bytes]
 """Gives the PIN of the token of that label: a prompt. There is none where nobody sits."""
 
@@ -137,13 +138,13 @@ def make(store: Keystore, name: str, suite_id: int, *, where: InToken | None = N
 
 
 def make_in_token(
-    store: Keystore, name: str, suite_id: int, token: Token, *, pin_file: str = ""
+    store: Keystore, name: str | Callable[[suite.Signer], str], suite_id: int, token: Token, *, pin_file: str = ""
 ) -> tuple[suite.Signer, Reference]:
     """Draw a new key, as much of it in the token as the token offers, and keep the reference under `name`.
 
     Args:
         store: Open; it gets the ML-DSA half when the token offers none.
-        name: Of the new entry; also the label of the halves in the token.
+        name: Of the new entry, or what to call it once it is drawn.
         suite_id: The suite.
         token: Open.
         pin_file: Whole path of a file with the PIN, for a machine that runs unattended.
@@ -155,17 +156,19 @@ def make_in_token(
     if pin_file and not Path(pin_file).is_absolute():
         raise UsageError(f"the file with the PIN, {pin_file!r}, is not named by its whole path")
     identity = token_bytes(ID_BYTES)
+    label = name if isinstance(name, str) else _LABEL
     try:
         if token.offers_mldsa:
-            pq, seed = token.make_mldsa(suite_id, identity=identity, label=name), b""
+            pq, seed = token.make_mldsa(suite_id, identity=identity, label=label), b""
         else:
             seed = token_bytes(suite.MLDSA_SEED_SIZE)
             pq = suite.mldsa_half(suite_id, seed)
-        key = suite.SplitKey(suite_id, pq=pq, ed=token.make_edwards(suite_id, identity=identity, label=name))
+        key = suite.SplitKey(suite_id, pq=pq, ed=token.make_edwards(suite_id, identity=identity, label=label))
         # Used once before anything depends on it; verifies what it signs.
         key.sign(identity, ctx="")
         reference = Reference(token.module, token.label, identity, suite_id, seed, pin_file)
-        store.put(name, reference.encode(), kind=REFERENCE, public=key.public)
+        called = name if isinstance(name, str) else name(key)
+        store.put(called, reference.encode(), kind=REFERENCE, public=key.public)
     except BaseException:
         with suppress(TokenError):
             token.destroy(identity)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from keys import pkcs11, signer, suite
+from keys import desk_keys, pkcs11, signer, suite
 from keys.cli import record
 from keys.cli.terminal import Json, PassphraseFile, answer, open_keystore
 from keys.errors import UsageError
@@ -33,9 +33,14 @@ def show(module: Module, as_json: Json = False) -> None:
 @group.command("new")
 def new(
     keystore: Keys,
-    name: Annotated[str, typer.Option("--name", help="Name of the key in the keystore, such as signing.")],
     module: Module,
     token: Annotated[str, typer.Option("--token", help="Label of the token.")],
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--name", help="Name of the key in the keystore. Not given: it is the next signing key of a desk."
+        ),
+    ] = None,
     root: Annotated[bool, typer.Option("--root", help="A root key (suite 2); else suite 1.")] = False,
     pin_file: Annotated[
         Path | None,
@@ -49,20 +54,23 @@ def new(
     as_json: Json = False,
 ) -> None:
     """Draw a signing key in a token and name it in a keystore. It says where each half lies."""
+    if name is None and root:
+        raise UsageError("a root key needs a --name", hint="such as kr/root/first")
     suite_id = suite.ROOT_SUITE if root else suite.DESK_SUITE
     pin_path = "" if pin_file is None else str(pin_file.resolve())
     pin = pin_of(pin_file, token)
     with open_keystore(keystore, passphrase_file) as store, Token.open(module, token, pin) as opened:
-        key, reference = signer.make_in_token(store, name, suite_id, opened, pin_file=pin_path)
-    record.note("key made in token", name=name, token=token, where=reference.where())
+        key, reference = signer.make_in_token(store, name or desk_keys.next_name, suite_id, opened, pin_file=pin_path)
+    called = name or desk_keys.next_name(key)
+    record.note("key made in token", name=called, token=token, where=reference.where())
     facts = {
-        "name": name,
+        "name": called,
         "suite": suite_id,
         "public": key.public.hex(),
         "mldsa_in_token": not reference.mldsa_seed,
         "where": reference.where(),
     }
-    answer(facts, [f"{name}: {reference.where()}"], as_json=as_json)
+    answer(facts, [f"{called}: {reference.where()}"], as_json=as_json)
 
 
 @group.command("where")
@@ -76,7 +84,7 @@ def where(
         rows = [
             {"name": entry.name, "where": signer.where(store, entry.name)}
             for entry in store.entries()
-            if entry.kind in ("signing", signer.REFERENCE)
+            if entry.kind in (signer.SIGNING, signer.REFERENCE)
         ]
     answer(rows, [f"{row['name']}: {row['where']}" for row in rows], as_json=as_json)
 

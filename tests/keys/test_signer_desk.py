@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from exchange.desk import DeskSettings, init
-from keys import signer, suite
+from keys import desk_keys, signer, suite
 from keys.errors import UsageError
 from keys.keystore import Keystore
 from keys.pkcs11 import Token, TokenMissingError
@@ -110,3 +110,18 @@ def test_a_token_that_fails_leaves_nothing_half_made(
                 init(tmp_path / "desk", settings, where=signer.InToken(token, str(tmp_path / "pin")))
         key = init(tmp_path / "desk", settings, where=signer.InToken(token, str(tmp_path / "pin")))
     assert isinstance(key, suite.SplitKey)
+
+
+@needs_token
+def test_the_next_key_of_a_desk_may_be_in_a_token(made: None, tmp_path: Path) -> None:
+    """Drawn there, it is the one that the desk's rotation announces."""
+    pin = tmp_path / "pin"
+    pin.touch(0o600)
+    pin.write_bytes(PIN)
+    world = found()
+    with Keystore.create(tmp_path / "desk.keys", b"") as store, Token.open(MODULE, "spare", PIN) as token:
+        store.put("signing", world.desks[SEOUL].seed(), kind="signing", public=world.desks[SEOUL].public)
+        key, _ = signer.make_in_token(store, desk_keys.next_name, suite.DESK_SUITE, token, pin_file=str(pin))
+        announced = desk_keys.prepare(store, world.trust(), SEOUL)
+        assert announced.key == key.public
+        assert len(desk_keys.names(store)) == 2
