@@ -15,7 +15,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
-from bench import desk_to_desk, grpc_peer, nats_peer
+from bench import backlog, desk_to_desk, grpc_peer, nats_peer
 from bench.process import OUT, scratch
 from bench.reports import REPORT_BYTES
 from bench.store_growth import growth
@@ -82,20 +82,21 @@ async def shares(reports: int, batch: int = 512) -> dict[str, dict[str, float]]:
     return found
 
 
-async def measure(reports: int, singles: int, entries: int) -> dict[str, Any]:
+async def measure(reports: int, singles: int, entries: int, waiting: int) -> dict[str, Any]:
     """All figures of one run; a part that fails is named in the result and stops no other.
 
     Args:
         reports: Reports per throughput measurement.
         singles: Reports or calls per latency measurement.
         entries: Largest log of the growth measurement.
+        waiting: Reports that wait in the measurement of catching up.
     """
     result: dict[str, Any] = {"machine": machine(), "failed": {}}
 
-    async def part(name: str, work: Awaitable[Any]) -> None:
+    async def part(name: str, work: Awaitable[Any], limit_s: float = PART_S) -> None:
         began = time.monotonic()
         try:
-            async with asyncio.timeout(PART_S):
+            async with asyncio.timeout(limit_s):
                 result[name] = await work
         except Exception as error:
             result["failed"][name] = repr(error)
@@ -104,6 +105,7 @@ async def measure(reports: int, singles: int, entries: int) -> dict[str, Any]:
     await part("nats", nats_peer.measure(reports=reports, singles=singles))
     for audience in AUDIENCES:
         await part(f"ours_{audience}", ours(audience, reports, singles))
+    await part("backlog", backlog.backlog(waiting), backlog.bound_s(waiting))
     await part("grpc", grpc_peer.latency(calls=singles))
     await part("start", desk_to_desk.start())
     await part("shares", shares(reports))
@@ -148,8 +150,20 @@ def show(result: dict[str, Any], console: Console) -> None:
                 f"{theirs['p50_ms']:.2f} ms: {alone['p50_ms'] / theirs['p50_ms']:.1f} times"
             )
         console.print("Memory of the nodes, MB:", _rounded([one["memory_mb"] for one in mine]))
+    if mine and "backlog" in result:
+        caught_up = result["backlog"]["reports_per_s"]
+        live = next(
+            (row["reports_per_s"] for one in mine for row in one["throughput"] if _like(row, result["backlog"])), 0
+        )
+        share = f", {caught_up / live:.2f} of the live rate" if live else ""
+        peaks = ", ".join(f"{name} {mb:.0f} MB" for name, mb in result["backlog"]["peak_mb"].items())
+        console.print(f"Catching up: {caught_up:,.0f} reports/s{share}; at the peak {peaks}")
     for name in ("grpc", "start", "wire", "growth", "shares", "failed", "machine"):
         console.print(f"[bold]{name}[/]", _rounded(result.get(name)))
+
+
+def _like(row: dict[str, Any], other: dict[str, Any]) -> bool:
+    return bool(row["audience"] == 10 and row["batch"] == other["batch"])
 
 
 def _rounded(value: Any) -> Any:
@@ -165,9 +179,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description="Measures Tocsin beside NATS and bare gRPC.")
     parser.add_argument("--reports", type=int, default=20_000, help="reports per throughput measurement")
     parser.add_argument("--singles", type=int, default=300, help="reports per latency measurement")
+    parser.add_argument("--backlog", type=int, default=backlog.REPORTS, help="reports that wait for who was cut off")
     parser.add_argument("--entries", type=int, default=1_000_000, help="largest log of the growth measurement")
     given = parser.parse_args()
-    result = asyncio.run(measure(given.reports, given.singles, given.entries))
+    result = asyncio.run(measure(given.reports, given.singles, given.entries, given.backlog))
     OUT.mkdir(parents=True, exist_ok=True)
     (OUT / "bench.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     show(result, Console())

@@ -33,6 +33,8 @@ START_S: Final = 15.0
 WINDOW: Final = 4 * envelope.MAX_ITEMS
 WARM_UP: Final = 30
 IDLE_S: Final = 0.02
+# 2 KB each as objects.
+MOST_MADE_AHEAD: Final = 100_000
 
 
 def place(directory: Path, audience: int) -> Founded:
@@ -61,10 +63,11 @@ class Running:
 
     def memory(self, field: str) -> list[float]:
         """MB of each node: "VmRSS" now, "VmHWM" at its peak."""
-        return [_memory_mb(node.pid, field) for node in self.nodes]
+        return [memory_mb(node.pid, field) for node in self.nodes]
 
 
-def _memory_mb(pid: int, field: str) -> float:
+def memory_mb(pid: int, field: str) -> float:
+    """One memory figure of a process, MB."""
     text = Path(f"/proc/{pid}/status").read_text()
     return next(int(row.split()[1]) for row in text.splitlines() if row.startswith(f"{field}:")) / 1024
 
@@ -116,9 +119,10 @@ async def exchange(audience: int, *, timers: Path | None = None) -> AsyncIterato
         yield Running(founded, nodes)
 
 
-async def _open(
+async def open_desk(
     running: Running, stack: AsyncExitStack, role: str, *arguments: str, timers: Path | None = None
 ) -> asyncio.subprocess.Process:
+    """Start a desk process: "publish", "read", or "read-backlog"; it prints when it is ready and waits for SIGUSR1."""
     name = PUBLISHER if role == "publish" else READER
     before = ["bench.timed", str(timers / f"desk-{role}.json")] if timers else []
     directory = str(running.founded.directory / desk_directory(name))
@@ -144,8 +148,8 @@ async def throughput(
     async with asyncio.timeout(timeout_s), AsyncExitStack() as stack:
         first = running.indices(reports)
         given = ("--reports", str(reports), "--batch", str(batch), "--first", str(first))
-        reader = await _open(running, stack, "read", *given, timers=timers)
-        publisher = await _open(running, stack, "publish", *given, timers=timers)
+        reader = await open_desk(running, stack, "read", *given, timers=timers)
+        publisher = await open_desk(running, stack, "publish", *given, timers=timers)
         for process in (reader, publisher):
             await line(process)
         pids = {
@@ -192,8 +196,8 @@ async def latency(running: Running, *, reports: int = 300, timeout_s: float = 60
     async with asyncio.timeout(timeout_s), AsyncExitStack() as stack:
         first = running.indices(reports + WARM_UP)
         given = ("--reports", str(reports + WARM_UP), "--single", "--first", str(first))
-        reader = await _open(running, stack, "read", *given)
-        publisher = await _open(running, stack, "publish", *given)
+        reader = await open_desk(running, stack, "read", *given)
+        publisher = await open_desk(running, stack, "publish", *given)
         for process in (reader, publisher):
             await line(process)
         publisher.send_signal(signal.SIGUSR1)
@@ -255,7 +259,7 @@ async def start(runs: int = 5) -> dict[str, Any]:
                 process = await node(stack, founded.node("kr"))
                 times_s.append(time.monotonic() - began)
                 await asyncio.sleep(1)
-                idle_mb = _memory_mb(process.pid, "VmRSS")
+                idle_mb = memory_mb(process.pid, "VmRSS")
     return {"cold_start_s": percentile(times_s, 0.5), "idle_mb": idle_mb}
 
 
@@ -266,8 +270,13 @@ def _say(**values: object) -> None:
     print(json.dumps(values), flush=True)
 
 
+def _reports(first: int, count: int) -> list[report_pb2.Report]:
+    return [report_pb2.Item.FromString(report_item(first + index)).report for index in range(count)]
+
+
 async def _publish(opened: desk.Desk, first: int, reports: int, single: bool, go: asyncio.Event) -> None:
-    said = [report_pb2.Item.FromString(report_item(first + index)).report for index in range(reports)]
+    # Made before the clock starts, unless they are too many to be held at once.
+    said = _reports(first, reports) if reports <= MOST_MADE_AHEAD else []
     while opened.state != "connected":
         await asyncio.sleep(0.01)
     _say(ready=True)
@@ -284,25 +293,33 @@ async def _publish(opened: desk.Desk, first: int, reports: int, single: bool, go
         _say(started=time.monotonic())
         before: asyncio.Future[list[bytes]] | None = None
         for start in range(0, reports, WINDOW):
-            window = asyncio.ensure_future(opened.publish_all(CHANNEL, said[start : start + WINDOW]))
+            ready = said[start : start + WINDOW] or _reports(first + start, min(WINDOW, reports - start))
+            window = asyncio.ensure_future(opened.publish_all(CHANNEL, ready))
             if before is not None:
                 await before
             before = window
         if before is not None:
             await before
         await opened.flush()
+        _say(flushed=time.monotonic())
     await go.wait()
 
 
-async def _read(opened: desk.Desk, reports: int, single: bool, go: asyncio.Event) -> None:
+async def _read(opened: desk.Desk, reports: int, single: bool, backlog: bool, go: asyncio.Event) -> None:
     times: dict[str, float] = {}
     envelopes: set[bytes] = set()
     count = 0
-    await opened.synchronise()
-    # What earlier measurements left is read first, so that the count starts at none.
-    async for _ in opened.subscribe(CHANNEL, follow=False):
-        pass
-    _say(ready=True)
+    if backlog:
+        # Its node does not run yet.
+        _say(ready=True)
+        await go.wait()
+        go.clear()
+    else:
+        await opened.synchronise()
+        # What earlier measurements left is read first, so that the count starts at none.
+        async for _ in opened.subscribe(CHANNEL, follow=False):
+            pass
+        _say(ready=True)
     async for delivery in opened.subscribe(CHANNEL, early=single):
         count += 1
         if single:
@@ -324,13 +341,13 @@ async def _desk(role: str, directory: Path, first: int, reports: int, single: bo
         if role == "publish":
             await _publish(opened, first, reports, single, go)
         else:
-            await _read(opened, reports, single, go)
+            await _read(opened, reports, single, role == "read-backlog", go)
 
 
 def main() -> None:
     """One of the two desk processes of a measurement."""
     parser = argparse.ArgumentParser(description="A desk process of the benchmark; started by `make bench`.")
-    parser.add_argument("--role", choices=["publish", "read"], required=True)
+    parser.add_argument("--role", choices=["publish", "read", "read-backlog"], required=True)
     parser.add_argument("--desk", type=Path, required=True)
     parser.add_argument("--reports", type=int, required=True)
     parser.add_argument("--first", type=int, default=0)

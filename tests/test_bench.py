@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench import grpc_peer, nats_peer
+from bench import backlog, grpc_peer, nats_peer
 from bench.figures import percentile
 from bench.reports import REPORT_BYTES, report_item
 from exchange.report import validate
@@ -42,3 +42,10 @@ async def test_one_report_at_a_time_crosses_both_nats_servers() -> None:
 async def test_the_bare_call_is_mutual_tls() -> None:
     figures = await grpc_peer.latency(calls=20)
     assert 0 < figures["p50_ms"] <= figures["p99_ms"]
+
+
+async def test_a_desk_catches_up_with_what_was_said_while_its_node_was_down() -> None:
+    # backlog() itself ends only when the reading desk has opened every report.
+    figures = await backlog.backlog(600, audience=1, batch=100)
+    assert figures["reports_per_s"] > 0
+    assert set(figures["peak_mb"]) == {"its node", "other node", "desk reading"}
