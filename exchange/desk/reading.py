@@ -181,7 +181,7 @@ class Reading:
                         taken.append(_Unread(channel, entry.leaf, self._open(entry, response.checkpoint, ahead, place)))
                 except TocsinError as error:
                     # One hostile or broken envelope never stops the others.
-                    self._own.event(Refused(entry.leaf, error.reason, str(error)))
+                    self._own.event(Refused(entry.leaf, error.reason, error.words()))
             for unread in taken:
                 self._own.archive.set_unread(unread.id, channel, unread.left())
             self._own.archive.set_cursor(channel, max(response.next_position, self._own.archive.cursor(channel)))
