@@ -10,6 +10,7 @@ from keys.ceremony import AlteredError
 from keys.cli import files, parts, record, signing
 from keys.cli.terminal import Json, answer, say
 from keys.documents import Document
+from keys.errors import UsageError
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A document, a bundle, or the public part of a key.")]
 Expect = Annotated[
@@ -17,7 +18,14 @@ Expect = Annotated[
 ]
 
 
-def fingerprint(file: File, expect: Expect = None, as_json: Json = False) -> None:
+def fingerprint(
+    file: File,
+    expect: Expect = None,
+    words_alone: Annotated[
+        bool, typer.Option("--words", help="Print the 24 words alone, of a file with one document.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Print the fingerprint of a file: 24 words with a checksum, and the 64 digits behind them. Compare all of them.
 
     Of a bundle, each document has one; that of agreement 1 is the lineage of the exchange. Signatures do not change a
@@ -34,6 +42,13 @@ def fingerprint(file: File, expect: Expect = None, as_json: Json = False) -> Non
     rows: list[dict[str, Any]] = [
         {"of": name, "digest": digest.hex(), "words": list(words.words(digest))} for name, digest in found
     ]
+    if words_alone:
+        if len(found) != 1:
+            raise UsageError(
+                f"{file} holds {len(found)} documents, each with words of its own", hint="leave --words out"
+            )
+        answer(rows[0]["words"], words.rows(found[0][1]), as_json=as_json)
+        return
     lines = [line for name, digest in found for line in (name, *signing.fingerprint_text(digest))]
     answer(rows, lines, as_json=as_json)
 

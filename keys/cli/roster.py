@@ -90,6 +90,25 @@ def publish(
     )
 
 
+def bundle(
+    inputs: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Bundles and documents of one exchange.")],
+    out: Annotated[Path, typer.Option("--out", help="Where to write the bundle.")],
+    replace: Replace = False,
+    as_json: Json = False,
+) -> None:
+    """Put the documents of several files into one bundle: your own and those the other party handed over.
+
+    Each is checked as any node checks it; what no node would take is left out, and said.
+    """
+    book = books.load(inputs, now_ms=now_ms())
+    trust = book.founded()
+    files.save_bundle(out, list(book.documents), fresh=not replace)
+    for document, error in book.refused:
+        say(f"left out: {signing.subject(document)}: {error}")
+    names = [signing.subject(document) for document in book.documents]
+    answer({"file": str(out), "lineage": trust.lineage.hex(), "documents": names}, names, as_json=as_json)
+
+
 def edit(
     path: Path,
     held: list[Path] | None,

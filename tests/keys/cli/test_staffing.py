@@ -189,3 +189,22 @@ def test_a_roster_that_does_not_follow_is_refused(staffed: Office) -> None:
     staffed.ok("roster", "draft", "nl", *HELD, "--out", "two")
     publish_roster(staffed, "nl", "two", "exchange.bundle")
     assert "two documents claim" in staffed.refused(*staffed.signing("roster", "one", "nl-staff", "x", *HELD))
+
+
+def test_bundles_of_both_parties_in_one(staffed: Office) -> None:
+    """Each party hands over its own; what no node would take is left out, and said."""
+    staffed.ok("roster", "draft", "nl", *HELD, "--out", "nl.next")
+    done = staffed.ok("bundle", "nl.next", "exchange.bundle", "founding.bundle", "--out", "all.bundle", "--json")
+    assert done.json["documents"][:3] == ["kr party document 1", "nl party document 1", "agreement 1"]
+    assert len(done.json["documents"]) == 7
+    assert "left out: nl roster 1.2: " in done.err
+    assert trust(staffed, "all.bundle").has_roster("kr")
+    assert "exists already" in staffed.refused("bundle", "exchange.bundle", "--out", "all.bundle", code=2)
+    assert "no agreement" in staffed.refused("bundle", "kr.party", "--out", "x.bundle", code=2)
+
+
+def test_words_alone_can_be_handed_on(staffed: Office) -> None:
+    spoken = staffed.ok("fingerprint", "nl.party", "--words").out
+    assert len(spoken.split()) == 24 + 4 * 3
+    staffed.ok("fingerprint", "nl.party", "--expect", spoken)
+    assert "words of its own" in staffed.refused("fingerprint", "exchange.bundle", "--words", code=2)
