@@ -16,7 +16,8 @@ from exchange import checkpoint, wire
 from exchange.errors import LimitError, ProofError, SenderEndedError
 from exchange.merkle import verify_consistency, verify_inclusion
 from exchange.node import reading
-from exchange.node.core import WAITS, Node, Preview, origin_of
+from exchange.node.core import WAITS, Node, origin_of
+from exchange.node.intake import Preview
 from exchange.node.reading import HEARTBEAT_S
 from exchange.node.writer import Waiting
 from exchange.standing import Position

@@ -17,7 +17,7 @@ from exchange.admission import Admitted
 from exchange.envelope import Parsed, check
 from exchange.errors import AudienceError, IdentityError, ProofError, StoreError
 from exchange.merkle import verify_inclusion
-from exchange.node import core, refusals
+from exchange.node import intake, refusals
 from exchange.node.app import App
 from exchange.node.follow import Follower
 from exchange.node.quota import Limits, Quotas
@@ -173,7 +173,7 @@ async def test_fork_in_a_followed_log_is_kept_flagged_and_shown(
     three = cluster.seal(trust, SENDER)
     denies = send(trust, draft(trust, create_ms=now_ms(), seq=4, prev=(2, b"x" * 32)), at=cluster.world)
     # An origin that does not look at numbers.
-    monkeypatch.setattr(core, "check_stream", lambda header, last: None)
+    monkeypatch.setattr(intake, "check_stream", lambda header, last: None)
     async with cluster.connect(await cluster.enrol(SENDER)) as stub:
         answers = await publish(stub, *([each.data] for each in (one, two, again, three, denies)))
     assert not any(answer.results[0].rule for answer in answers)
