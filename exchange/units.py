@@ -1,8 +1,10 @@
-"""Units, currencies and countries that reports use: the part of the code lists that supply reporting needs.
+"""Units, currencies and countries that reports use, and conversion between them: the part that supply reporting needs.
 
 Sources: UN/CEFACT Recommendation 20 (units, common codes), ISO 4217 (currencies), ISO 3166-1 alpha-2 (countries).
 """
 
+import math
+from collections.abc import Mapping
 from enum import Enum
 from typing import Final, NamedTuple
 
@@ -84,3 +86,99 @@ _COUNTRIES: Final = (
 COUNTRIES: Final = frozenset(_COUNTRIES.split())
 # Tariffs are national, but for the customs union that has one of its own.
 TARIFFS: Final = COUNTRIES | {"EU"}
+
+BASE_UNITS: Final[dict[Dimension, str]] = {
+    Dimension.MASS: "KGM",
+    Dimension.VOLUME: "MTQ",
+    Dimension.AREA: "MTK",
+    Dimension.LENGTH: "MTR",
+    Dimension.ENERGY: "GV",
+    Dimension.COUNT: "C62",
+    Dimension.TIME: "DAY",
+    Dimension.SHARE: "P1",
+}
+
+# Fixed by law or by a central bank for years: (of one unit of the other, in this one). Everything else needs a rate.
+# Sources: Council Regulation (EC) 2866/98 and its successors for the euro; the central banks for pegs to the dollar.
+PEGS: Final[dict[str, tuple[str, float]]] = {
+    "BGN": ("EUR", 1.95583),
+    "XOF": ("EUR", 655.957),
+    "AED": ("USD", 3.6725),
+    "SAR": ("USD", 3.75),
+    "QAR": ("USD", 3.64),
+}
+
+
+class ConversionError(ValueError):
+    """Two units that measure different things, or currencies without a rate. Never guessed."""
+
+
+def convert(value: float, unit: str, into: str) -> float:
+    """A quantity in another unit of the same dimension.
+
+    Args:
+        value: In `unit`.
+        unit: Recommendation 20 code.
+        into: Recommendation 20 code.
+
+    Raises:
+        ConversionError: A code not in UNITS, or of another dimension: tonnes are no pieces.
+    """
+    return value * _factor(unit, into)
+
+
+def convert_price(value: float, unit: str, into: str) -> float:
+    """A price per `unit` as a price per `into`: 2 USD per kilogram is 2,000 USD per tonne.
+
+    Raises:
+        ConversionError: As `convert`.
+    """
+    return value / _factor(unit, into)
+
+
+def _factor(unit: str, into: str) -> float:
+    for code in (unit, into):
+        if code not in UNITS:
+            raise ConversionError(f"{code!r} is not a unit known here")
+    if UNITS[unit].dimension is not UNITS[into].dimension:
+        raise ConversionError(f"{unit} ({UNITS[unit].dimension.value}) is no {into} ({UNITS[into].dimension.value})")
+    return UNITS[unit].factor / UNITS[into].factor
+
+
+class Rates(NamedTuple):
+    """Exchange rates by (currency, month "2023-11"): units of the currency for one USD, monthly means.
+
+    Args:
+        per_dollar: Only finite rates above zero are used.
+        source: Where they come from; travels with what they converted.
+    """
+
+    per_dollar: Mapping[tuple[str, str], float]
+    source: str
+
+    def rate(self, currency: str, month: str) -> float:
+        """Units of the currency for one USD.
+
+        Raises:
+            ConversionError: No rate for that month. The one of another month is not used: it would be a guess.
+        """
+        found = 1.0 if currency == "USD" else self.per_dollar.get((currency, month))
+        if found is None and currency in PEGS:
+            anchor, pegged = PEGS[currency]
+            found = self.rate(anchor, month) * pegged
+        if found is None or not math.isfinite(found) or found <= 0:
+            raise ConversionError(f"no rate for {currency} in {month}")
+        return found
+
+    def convert(self, value: float, currency: str, into: str, month: str) -> float:
+        """Money in another currency, at the mean rate of a month.
+
+        Raises:
+            ConversionError: No rate for one of the two.
+        """
+        if currency == into:
+            return value
+        return value / self.rate(currency, month) * self.rate(into, month)
+
+
+NO_RATES: Final = Rates({}, "")

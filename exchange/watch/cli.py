@@ -142,7 +142,7 @@ def _show_item(item: dict[str, Any]) -> None:
         _line(f"{pool['rule']} {pool['name']}: one reporter alone flags {alone} months a year; pooled alarms: {count}")
         for alarm in pool["alarms"]:
             near = f" [{', '.join(alarm['events_near'])}]" if alarm["events_near"] else ""
-            _line(f"{alarm['month']}  known {alarm['known']}{near}  {alarm['why']}")
+            _line(f"{alarm['month']}  known at the end of {alarm['known_at_end_of']}{near}  {alarm['why']}")
 
 
 def _line(text: str) -> None:

@@ -22,3 +22,10 @@ class RateMissingError(WatchInputError):
 
     reason = "WATCH_RATE"
     hint = "give the monthly rate with its source, or report in the currency of the series"
+
+
+class ObservationError(WatchInputError):
+    """A value that a series does not take; the rest of its report stands."""
+
+    reason = "WATCH_OBSERVATION"
+    hint = "the value is shown as refused; ask its reporter"

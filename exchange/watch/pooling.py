@@ -8,14 +8,13 @@ Source: docs/WATCH.md section 4.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from exchange.v1 import report_pb2 as pb
 from exchange.watch import rolling
 from exchange.watch.months import month_text
 from exchange.watch.rolling import Floats
@@ -43,60 +42,70 @@ def admiralty_weight(reliability: int, credibility: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """What one reporter says in one month from one origin.
+    """Whose word one series is.
 
     Args:
         reporter: Mission.
         origin: Where it was first said; the same string at every mission that quotes it.
         weight: Admiralty weight, 0 to 1.
-        alarm: Whether its series is in alarm.
     """
 
     reporter: str
     origin: str
     weight: float
-    alarm: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """Votes that count as one: its name, the reporters behind it, weight, and share of them in alarm."""
+    """Series that count as one.
+
+    Args:
+        name: The mission, or the origin that several missions quote.
+        reporters: Missions behind it.
+        weight: 0 to 1.
+        rows: Positions of its series, each with its part in the voice's word.
+    """
 
     name: str
     reporters: tuple[str, ...]
     weight: float
-    alarm: float
+    rows: tuple[tuple[int, float], ...]
 
 
 def voices(votes: Sequence[Vote]) -> list[Voice]:
-    """Votes of one month as voices: each origin once, and each mission with one voice in total.
+    """Series as voices: each origin is one, and each mission has a weight of at most one in all of them together.
 
-    An origin that several missions quote has the weight of the best of them; if they disagree, it is in alarm by that
-    share. Votes of one mission from several origins of its own are one voice, so flooding gains nothing.
+    A mission splits its weight over the origins it names, so naming many gains nothing: neither more say of its own,
+    nor say over what others quote. What several missions quote has the weight of the one that stands behind it most.
     """
-    by_origin: dict[str, list[Vote]] = defaultdict(list)
-    for vote in votes[:MAX_VOICES]:
-        by_origin[vote.origin or vote.reporter].append(vote)
-    own: dict[str, list[Vote]] = defaultdict(list)
+    named: dict[str, set[str]] = defaultdict(set)
+    by_origin: dict[str, list[int]] = defaultdict(list)
+    for row, vote in enumerate(votes[:MAX_VOICES]):
+        named[vote.reporter].add(vote.origin)
+        by_origin[vote.origin].append(row)
     out: list[Voice] = []
-    for origin, group in sorted(by_origin.items()):
-        names = sorted({vote.reporter for vote in group})
-        if len(names) > 1:
-            out.append(_voice(origin, names, group))
-        else:
-            own[names[0]] += group
-    shared = {name for voice in out for name in voice.reporters}
-    # A mission that speaks through a shared origin already has a voice; its own origins add weight only if better.
-    for name, group in sorted(own.items()):
-        if name not in shared or max(v.weight for v in group) > max(v.weight for v in out if name in v.reporters):
-            out.append(_voice(name, [name], group))
+    for origin, rows in sorted(by_origin.items()):
+        reporters = tuple(sorted({votes[row].reporter for row in rows}))
+        parts: dict[str, list[int]] = {name: [r for r in rows if votes[r].reporter == name] for name in reporters}
+        split = [(row, votes[row].weight / len(named[name]) / len(own)) for name, own in parts.items() for row in own]
+        weight = max(max(votes[row].weight for row in own) / len(named[name]) for name, own in parts.items())
+        out.append(Voice(origin if len(reporters) > 1 else reporters[0], reporters, weight, tuple(split)))
     return out
 
 
-def _voice(name: str, reporters: list[str], group: list[Vote]) -> Voice:
-    total = sum(vote.weight for vote in group)
-    alarm = sum(vote.weight for vote in group if vote.alarm) / total if total > 0 else 0.0
-    return Voice(name, tuple(reporters), max(vote.weight for vote in group), alarm)
+def merged(flags: Floats, of: Sequence[Voice]) -> Floats:
+    """The flags of series, shape (series, months), as flags of voices: the weighted share of its series in alarm."""
+    out = np.full((len(of), flags.shape[-1]), np.nan)
+    for index, voice in enumerate(of):
+        if len(voice.rows) == 1:
+            out[index] = flags[voice.rows[0][0]]
+            continue
+        part = flags[[row for row, _ in voice.rows]]
+        weight = np.where(np.isfinite(part), np.array([share for _, share in voice.rows])[:, None], 0.0)
+        total = weight.sum(axis=0)
+        said = (weight * np.nan_to_num(part)).sum(axis=0)
+        out[index] = np.divide(said, total, out=np.full_like(total, np.nan), where=total > 0)
+    return out
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -230,12 +239,3 @@ def explain(pooled: Pooled, month: int, named: Sequence[Named]) -> str:
     who = ", ".join(f"{one.name} since {month_text(one.since)}" for one in named[:8])
     more = f" and {len(named) - 8} more" if len(named) > 8 else ""
     return f"{share:.0%} of {float(pooled.effective[month]):.0f} voices in alarm, {expected:.0%} is usual; {how}: {who}{more}"
-
-
-def grades(sources: Sequence[pb.Source]) -> Mapping[str, float]:
-    """The Admiralty weight of each origin of a report; the best one where an origin is there twice."""
-    out: dict[str, float] = {}
-    for source in sources:
-        origin = source.origin or source.name
-        out[origin] = max(out.get(origin, 0.0), admiralty_weight(source.reliability, source.credibility))
-    return out

@@ -26,6 +26,7 @@ CARRY: Final = (
 )
 USUAL_MONTHS: Final = 36
 LEAST_MONTHS: Final = 18
+SEASON_LEAST: Final = 0.6
 ZERO_SHARE: Final = 0.01  # where a fall alarms, zero counts as this share of the usual: far down, yet finite
 
 
@@ -154,10 +155,14 @@ def surge(x: Floats) -> Floats:
 def collapse(x: Floats) -> Floats:
     """W9: share of the usual that two months in a row together lack, 0 to 1.
 
-    Two months, because one is often low for no reason that lasts: a holiday (Chinese New Year) or a missed ship.
+    Two months, because one is often low for no reason that lasts: a holiday (Chinese New Year) or a missed ship. Where
+    the same two months were low a year ago too, less is usual; but never under SEASON_LEAST of the median, so that a
+    shortage a year ago hides no second one.
     """
     pair = (x + rolling.lagged(x, 1)) / 2
-    usual = rolling.lagged(rolling.median(x, 12, least=6), 2)
+    median = rolling.lagged(rolling.median(x, 12, least=6), 2)
+    season = np.clip(rolling.lagged(pair, 12), SEASON_LEAST * median, median)
+    usual = np.where(np.isfinite(season), season, median)
     return 1 - pair / np.where(usual > 0, usual, np.nan)
 
 
@@ -240,6 +245,8 @@ def score(rule: Rule, x: Floats, *, way: Direction = Direction.UP) -> Floats:
         x: Values of shape (..., months), oldest first, NaN = absent.
         way: See `direction`.
     """
+    if not x.shape[-1]:
+        return x
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         return rule.score(facing(x, way) if rule.turned else x)
 

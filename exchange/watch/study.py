@@ -158,7 +158,7 @@ def _pool_alarm(
     near = [e.id for e in events if e.public - EXPLAINED_BEFORE <= number <= e.effective + EXPLAINED_AFTER]
     return {
         "month": month_text(number),
-        "known": month_text(number + 1 + TRADE_LAG),
+        "known_at_end_of": month_text(number + TRADE_LAG),
         "tail": float(f"{pooled.tail[month]:.3g}"),
         "share": round(float(pooled.share[month]), 4),
         "events_near": near,
