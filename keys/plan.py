@@ -24,6 +24,8 @@ NODE_KINDS: Final = frozenset({Kind.TLS_CA, Kind.LOG})
 class PlanError(UsageError):
     """A plan that cannot be made or run as it is."""
 
+    hint = "read the newest roster with `tocsin-keys roster show`, and `tocsin-keys plan rotate --help`"
+
 
 class AlteredPlanError(PlanError):
     """Not the plan whose digest people compared."""

@@ -1,7 +1,7 @@
 """Releasing documents: signed as far as the keys at hand go, together with the status that names them. No I/O."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from keys import ceremony, documents, drafts, suite
@@ -28,6 +28,14 @@ class Made:
     def complete(self) -> bool:
         """Enough holders signed."""
         return self.progress.complete
+
+
+def merge(kept: Document, copy: Document) -> Document:
+    """The signatures of two copies of one document under it; the first as it is when they are not of one."""
+    if kept.digest != copy.digest:
+        return kept
+    known = {key for _, key, _ in kept.signatures}
+    return replace(kept, signatures=(*kept.signatures, *(s for s in copy.signatures if s[1] not in known)))
 
 
 def compose(
@@ -68,7 +76,7 @@ def compose(
     return made
 
 
-def at_hand(keys: Iterable[suite.SigningKey]) -> Sign:
+def at_hand(keys: Iterable[suite.Signer]) -> Sign:
     """Signs with each of these keys for which a group has a holder."""
     known = tuple(keys)
 

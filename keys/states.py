@@ -49,6 +49,8 @@ TRANSITIONS: Final[Mapping[KeyState, Mapping[type[Move], KeyState]]] = {  # ever
 class StateError(UsageError):
     """A key cannot go from the state it is in to the one asked for."""
 
+    hint = "take the newest documents; `tocsin-keys roster show` says every key and its state"
+
 
 def moved(state: KeyState, move: Move) -> KeyState:
     """The state after a move.

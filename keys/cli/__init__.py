@@ -18,10 +18,12 @@ from keys.cli import (
     ceremony,
     courier,
     fingerprint,
+    incident,
     keyring,
     party,
     record,
     roster,
+    rotate,
     staffing,
     status,
     token,
@@ -68,6 +70,8 @@ app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
 app.add_typer(courier.group, name="courier")
 app.add_typer(token.group, name="token")
+app.add_typer(rotate.group, name="plan")
+app.add_typer(incident.group, name="incident")
 
 
 @contextmanager

@@ -80,6 +80,8 @@ def _agreement(body: pb.Agreement, book: Book, now_ms: int) -> None:
 def _roster(body: pb.Roster, document: Document, trust: Trust, now_ms: int) -> None:
     if body.expire_time_ms <= now_ms:
         raise NotReadyError("the roster has ended already", hint="draft it again")
-    disabled = [event for event in trust.rehearse(document, now_ms=now_ms) if ": disabled, " in event]
+    # A plan's drafts are dated ahead, so that holders far apart can sign before the step is due; nobody takes one sooner.
+    then_ms = max(now_ms, body.issue_time_ms)
+    disabled = [event for event in trust.rehearse(document, now_ms=then_ms) if ": disabled, " in event]
     if disabled:
         raise NotReadyError(disabled[0], hint="take it out of the draft, or get a new request")

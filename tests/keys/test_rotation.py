@@ -173,7 +173,7 @@ def test_a_plan_that_can_never_be_carried_out_is_refused(own: World) -> None:
         ({"kind": Kind.LOG, "name": "kr.nowhere-1"}, "no node"),
         ({"kind": Kind.COURIER, "name": "bag", "new": b"c" * 16}, "no channel has a courier group"),
         ({"kind": Kind.ROOT, "name": "x"}, "belong to the party"),
-        ({"new": bad.SerializeToString()}, "cannot be used"),
+        ({"new": bad.SerializeToString()}, "proof of possession"),
         ({"new": b"\xff"}, "cannot be used"),
         ({"new": old.SerializeToString()}, "the old one"),
         ({"offline": ["jp"]}, "not another party"),
