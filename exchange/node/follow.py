@@ -80,7 +80,9 @@ class Follower:
         stored = await self._node.stored_checkpoint(origin)
         self._head = checkpoint.parse(stored) if stored else None
         early = asyncio.get_running_loop().time() >= self._early_from_s
-        call = stub.Subscribe(pb.SubscribeRequest(position=self.position, follow=True, early=early))
+        echo = await self._restored(stub)
+        request = pb.SubscribeRequest(position=self.position, follow=True, early=early, echo=echo)
+        call = stub.Subscribe(request)
         cosigning = asyncio.create_task(self._cosign(stub, origin))
         try:
             while True:
@@ -95,6 +97,15 @@ class Follower:
             cosigning.cancel()
             call.cancel()
             self._forget_early()
+
+    async def _restored(self, stub: rpc.ExchangeStub) -> bool:
+        """Whether the peer has seen more of our log than we hold: then what our own desks wrote is fetched back too."""
+        request = pb.GetCheckpointRequest(origin=self._node.origin)
+        seen = (await stub.GetCheckpoint(request, timeout=CALL_S)).checkpoint
+        if not seen or checkpoint.parse(seen).size <= checkpoint.parse(self._node.checkpoint).size:
+            return False
+        log.error("our log is shorter than a peer has seen it: restored from a backup?", peer=self.peer)
+        return True
 
     async def _pace(self, response: pb.SubscribeResponse) -> None:
         """A peer that sends too much is read slower: its own flow control holds it back."""

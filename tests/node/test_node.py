@@ -540,8 +540,10 @@ async def test_rolled_back_log_is_noticed(cluster: Cluster) -> None:
         path.unlink()
     for name, data in before.items():
         (log.parent / name).write_bytes(data)
-    async with cluster.app(KR).serving(), cluster.app(NL).serving() as nl:
+    async with cluster.app(KR).serving() as kr, cluster.app(NL).serving() as nl:
         await eventually(lambda: nl._followers and "PROOF_BAD" in nl._followers[KR][0].state)
+        # What its own desks wrote since the backup comes back from the peer.
+        await eventually(lambda: all(held(kr, each) for each in sealed))
 
 
 async def test_a_second_node_on_the_same_port_does_not_start(cluster: Cluster) -> None:
