@@ -172,13 +172,17 @@ async def throughput(
             "reports_per_s": reports / seconds,
             "envelopes": finished["envelopes"],
             "cpu_us_per_report": {name: (cpu_s(pid) - cpu[name]) / reports * 1e6 for name, pid in pids.items()},
-            "disk_bytes_per_report": {name: (written_bytes(pid) - disk[name]) / reports for name, pid in pids.items()},
             "socket_bytes_per_report": (loopback_bytes() - crossed) / reports,
         }
+        written = {name: written_bytes(pid) for name, pid in pids.items()}
         # They end by themselves, so that their timers are written.
-        for process in (reader, publisher):
+        for name, process in (("desk reading", reader), ("desk publishing", publisher)):
             process.send_signal(signal.SIGUSR1)
+            while "written" not in (last := json.loads(await line(process))):
+                pass
+            written[name] = last["written"]
             await process.wait()
+        result["disk_bytes_per_report"] = {name: (written[name] - disk[name]) / reports for name in pids}
         return result
 
 
@@ -342,6 +346,8 @@ async def _desk(role: str, directory: Path, first: int, reports: int, single: bo
             await _publish(opened, first, reports, single, go)
         else:
             await _read(opened, reports, single, role == "read-backlog", go)
+    # With what its end writes: else pages that wait in the write-ahead log for their copy into the file would not count.
+    _say(written=written_bytes(os.getpid()))
 
 
 def main() -> None:
