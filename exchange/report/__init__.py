@@ -4,6 +4,7 @@
 files: readers.
 """
 
+from exchange.report.alerts import alert_problems, validate_alert
 from exchange.report.cleaning import clean_message, clean_report
 from exchange.report.faults import Problem, ReportError, RowError, RowErrors
 from exchange.report.plain import encode, validate
@@ -21,6 +22,7 @@ __all__ = [
     "ReportError",
     "RowError",
     "RowErrors",
+    "alert_problems",
     "clean_message",
     "clean_report",
     "encode",
@@ -32,4 +34,5 @@ __all__ = [
     "read_json_lines",
     "to_dict",
     "validate",
+    "validate_alert",
 ]

@@ -18,6 +18,7 @@ from exchange.report.rules import (
     KINDS,
     LANGUAGE,
     LOCODE,
+    MAX_LAG_DAYS,
     MAX_LIST,
     MAX_REPORT_BYTES,
     URL,
@@ -104,6 +105,7 @@ def is_plain(report: pb.Report, *, size: int, now_ms: int) -> bool:
         and not report.attachments
         and not report.supersedes
         and not report.withdraws
+        and not report.companies
     )
 
 
@@ -167,6 +169,8 @@ def _indicators(indicators: Iterable[pb.Indicator], latest_ms: int) -> bool:
         if start_ms is None or start_ms > latest_ms:
             return False
         if (note := one.baseline_note) and not _name(note):
+            return False
+        if one.publication_lag_days > MAX_LAG_DAYS:
             return False
     return True
 

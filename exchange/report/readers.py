@@ -16,12 +16,14 @@
     unit           Recommendation 20 code: TNE; for a price currency/unit: USD/TNE; for money: USD
     period         2023, 2023-11, 2023-W47 or 2023-11-20
     baseline       what would be usual, in the same unit
+    publication_lag_days   days from the end of the period until the number was published
     event          export_control, outage, ... (EventKind); then public_date or start_date is required
     public_date, start_date, end_date      2023-10-20 or 2023-10
     actors, affected   ISO 3166-1 codes, separated by semicolons or spaces
     reference      number of the measure
     summary        English; summary_ko, summary_nl and so on for other languages
     source         who says so; then origin, reliability (A-F), credibility (1-6), url, credit may follow
+    company, lei   name of the firm it is about; its Legal Entity Identifier (ISO 17442)
     id             UUIDv7; made when empty or left out
 
 **JSON**: one object or a list of objects in the shape of exchange.report.shape. **JSON Lines**: one object a line.
@@ -47,7 +49,7 @@ MAX_ROWS: Final = 100_000
 REQUIRED_COLUMNS: Final = ("hs", "item", "stage", "country", "level")
 _NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?\Z")
 _SUMMARY: Final = re.compile(r"summary_([A-Za-z-]{2,12})\Z")
-_INDICATOR_COLUMNS: Final = ("indicator", "market", "value", "unit", "period", "baseline")
+_INDICATOR_COLUMNS: Final = ("indicator", "market", "value", "unit", "period", "baseline", "publication_lag_days")
 _EVENT_COLUMNS: Final = ("event", "public_date", "start_date", "end_date", "actors", "affected", "reference")
 _SOURCE_COLUMNS: Final = ("source", "origin", "reliability", "credibility", "url", "credit")
 COLUMNS: Final = (
@@ -57,6 +59,7 @@ COLUMNS: Final = (
     *_EVENT_COLUMNS,
     "summary",
     *_SOURCE_COLUMNS,
+    *("company", "lei"),
     "id",
 )
 # Field paths of a report, back to the column they came from.
@@ -66,6 +69,7 @@ _COLUMN_OF: Final[dict[str, str]] = {
     "indicators[0].currency": "unit",
     "events[0].kind": "event",
     "sources[0].name": "source",
+    "companies[0].name": "company",
 }
 
 RandomBytes = Callable[[int], bytes]
@@ -281,6 +285,11 @@ def _csv_row(number: int, row: dict[str, str]) -> _Row:
     if given(*_SOURCE_COLUMNS):
         source: dict[str, Any] = given("origin", "reliability", "credibility", "url", "credit")
         data["sources"] = [source | _renamed(row, "source", "name", faults)]
+    company = given("lei")
+    if row.get("company"):
+        company["name"] = row["company"]
+    if company:
+        data["companies"] = [company]
     texts = {"en": row["summary"]} if row.get("summary") else {}
     for name, value in row.items():
         if value and (found := _SUMMARY.match(name)):
@@ -311,6 +320,11 @@ def _indicator(row: Mapping[str, str], faults: list[Problem]) -> dict[str, Any]:
                 faults.append(Problem(name, "is not a number such as 1528.25 (a point, no separators, not nan or inf)"))
         elif name == "value":
             faults.append(Problem(name, "is empty; a number that is not known is no indicator"))
+    if lag := row.get("publication_lag_days", ""):
+        if lag.isascii() and lag.isdigit() and len(lag) < 6:
+            out["publication_lag_days"] = int(lag)
+        else:
+            faults.append(Problem("publication_lag_days", "is not a whole number of days"))
     unit = row.get("unit", "")
     if not unit:
         faults.append(Problem("unit", "is empty"))

@@ -10,6 +10,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from exchange.report.cleaning import MULTILINE_FIELDS, text_limit
+from exchange.report.companies import company_problems
 from exchange.report.faults import MAX_PROBLEMS, Problem
 from exchange.report.periods import date_start_ms, period_start_ms
 from exchange.text import is_clean
@@ -18,6 +19,7 @@ from exchange.v1 import report_pb2 as pb
 
 MAX_REPORT_BYTES: Final = 256 * 1024  # a quarter of an envelope: a batch always has room for others
 MAX_LIST: Final = 64
+MAX_LAG_DAYS: Final = 1000  # annual figures of a survey come two years late; more is a slip of the keyboard
 # It is tomorrow in Seoul while it is still today in UTC; the earliest zone is 14 hours ahead.
 DATE_SLACK_MS: Final = 14 * 3_600_000
 
@@ -104,7 +106,7 @@ def _all_problems(report: pb.Report, now_ms: int) -> Iterable[Problem]:
         yield Problem("", f"{report.ByteSize()} bytes, above {MAX_REPORT_BYTES}")
         return  # the rest is bounded by size
     if not shape_is_sound(report):
-        yield from _shape_problems(report, "")
+        yield from shape_problems(report, "")
     for name in ("supersedes", "withdraws"):
         for i, other in enumerate(getattr(report, name)):
             if not is_report_id(other) or other == report.id:
@@ -112,7 +114,7 @@ def _all_problems(report: pb.Report, now_ms: int) -> Iterable[Problem]:
     says_nothing = not (report.level or report.indicators or report.events)
     if not (report.withdraws and says_nothing):
         if report.HasField("subject"):
-            yield from _subject_problems(report.subject)
+            yield from subject_problems(report.subject)
         else:
             yield Problem("subject", "is missing")
         if not report.level:
@@ -130,18 +132,28 @@ def _all_problems(report: pb.Report, now_ms: int) -> Iterable[Problem]:
             yield Problem(f"sources[{i}].url", "is not an http or https address")
         if source.time_ms > now_ms + DATE_SLACK_MS:
             yield Problem(f"sources[{i}].time_ms", "lies in the future")
-    yield from _text_problems(report.summary, "summary")
+    yield from text_problems(report.summary, "summary")
     for i, file in enumerate(report.attachments):
         yield from _attachment_problems(file, f"attachments[{i}].")
+    yield from company_problems(report.companies, "companies")
     if report.observe_time_ms > now_ms + DATE_SLACK_MS:
         yield Problem("observe_time_ms", "lies in the future")
 
 
-COUNTS: Final[dict[str, int]] = {"sources": 16, "attachments": 16, "summary": 8, "description": 8, "hs": 256}
+COUNTS: Final[dict[str, int]] = {
+    "sources": 16,
+    "attachments": 16,
+    "hs": 256,
+    "evidence": 1024,
+    "rules": 32,
+    "affected_steps": 256,
+    **dict.fromkeys(["summary", "description", "headline", "instruction", "cancel_condition"], 8),
+    **dict.fromkeys(["impact", "cause", "duration", "sectors", "measures", "help"], 8),
+}
 
 
 class _Shape(NamedTuple):
-    """What `_shape_problems` asks of one field, worked out once."""
+    """What `shape_problems` asks of one field, worked out once."""
 
     most: int
     limit: int
@@ -188,7 +200,7 @@ def shape_is_sound(message: Message) -> bool:
     return True
 
 
-def _shape_problems(message: Message, path: str) -> Iterable[Problem]:
+def shape_problems(message: Message, path: str) -> Iterable[Problem]:
     """Length of lists, harmless text, known enum values: the same for every message."""
     for field, value in message.ListFields():
         where = path + field.name
@@ -207,7 +219,7 @@ def _shape_problems(message: Message, path: str) -> Iterable[Problem]:
                 if field.enum_type is not None and one not in field.enum_type.values_by_number:
                     yield Problem(place, f"{one} is not a value this version knows")
             elif field.type == FieldDescriptor.TYPE_MESSAGE:
-                yield from _shape_problems(one, place + ".")
+                yield from shape_problems(one, place + ".")
 
 
 def hs_problem(code: str) -> str:
@@ -221,7 +233,8 @@ def hs_problem(code: str) -> str:
     return ""
 
 
-def _subject_problems(subject: pb.Subject) -> Iterable[Problem]:
+def subject_problems(subject: pb.Subject) -> Iterable[Problem]:
+    """What is wrong with a subject beyond its shape."""
     if not subject.item:
         yield Problem("subject.item", "is missing")
     if subject.hs and (wrong := hs_problem(subject.hs)):
@@ -264,6 +277,8 @@ def _indicator_problems(indicator: pb.Indicator, path: str, now_ms: int) -> Iter
         yield Problem(path + "period", 'is not "2023", "2023-11", "2023-W47" or "2023-11-20"')
     elif start > now_ms + DATE_SLACK_MS:
         yield Problem(path + "period", f"{indicator.period} lies in the future")
+    if indicator.publication_lag_days > MAX_LAG_DAYS:
+        yield Problem(path + "publication_lag_days", f"is above {MAX_LAG_DAYS}")
 
 
 def _kind_problems(indicator: pb.Indicator, rule: KindRule, path: str) -> Iterable[Problem]:
@@ -315,10 +330,12 @@ def event_problems(event: pb.Event, path: str, now_ms: int) -> Iterable[Problem]
     for i, code in enumerate(event.hs):
         if wrong := hs_problem(code):
             yield Problem(f"{path}hs[{i}]", wrong)
-    yield from _text_problems(event.description, path + "description")
+    yield from company_problems(event.companies, path + "companies")
+    yield from text_problems(event.description, path + "description")
 
 
-def _text_problems(texts: Iterable[pb.Text], path: str) -> Iterable[Problem]:
+def text_problems(texts: Iterable[pb.Text], path: str) -> Iterable[Problem]:
+    """What is wrong with texts in several languages."""
     seen: set[str] = set()
     for i, text in enumerate(texts):
         if not LANGUAGE.match(text.language):

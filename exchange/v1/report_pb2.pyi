@@ -253,7 +253,7 @@ class Item(_message.Message):
     def __init__(self, report: _Optional[_Union[Report, _Mapping]] = ..., alert: _Optional[_Union[Alert, _Mapping]] = ..., consultation: _Optional[_Union[Consultation, _Mapping]] = ..., acknowledgement: _Optional[_Union[Acknowledgement, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., closing: _Optional[_Union[Closing, _Mapping]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., reshare: _Optional[_Union[Reshare, _Mapping]] = ...) -> None: ...
 
 class Report(_message.Message):
-    __slots__ = ("id", "subject", "place", "level", "indicators", "events", "sources", "summary", "attachments", "observe_time_ms", "supersedes", "withdraws")
+    __slots__ = ("id", "subject", "place", "level", "indicators", "events", "sources", "summary", "attachments", "observe_time_ms", "supersedes", "withdraws", "companies")
     ID_FIELD_NUMBER: _ClassVar[int]
     SUBJECT_FIELD_NUMBER: _ClassVar[int]
     PLACE_FIELD_NUMBER: _ClassVar[int]
@@ -266,6 +266,7 @@ class Report(_message.Message):
     OBSERVE_TIME_MS_FIELD_NUMBER: _ClassVar[int]
     SUPERSEDES_FIELD_NUMBER: _ClassVar[int]
     WITHDRAWS_FIELD_NUMBER: _ClassVar[int]
+    COMPANIES_FIELD_NUMBER: _ClassVar[int]
     id: bytes
     subject: Subject
     place: Place
@@ -278,7 +279,16 @@ class Report(_message.Message):
     observe_time_ms: int
     supersedes: _containers.RepeatedScalarFieldContainer[bytes]
     withdraws: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, id: _Optional[bytes] = ..., subject: _Optional[_Union[Subject, _Mapping]] = ..., place: _Optional[_Union[Place, _Mapping]] = ..., level: _Optional[_Union[StatusLevel, str]] = ..., indicators: _Optional[_Iterable[_Union[Indicator, _Mapping]]] = ..., events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., sources: _Optional[_Iterable[_Union[Source, _Mapping]]] = ..., summary: _Optional[_Iterable[_Union[Text, _Mapping]]] = ..., attachments: _Optional[_Iterable[_Union[Attachment, _Mapping]]] = ..., observe_time_ms: _Optional[int] = ..., supersedes: _Optional[_Iterable[bytes]] = ..., withdraws: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    companies: _containers.RepeatedCompositeFieldContainer[Company]
+    def __init__(self, id: _Optional[bytes] = ..., subject: _Optional[_Union[Subject, _Mapping]] = ..., place: _Optional[_Union[Place, _Mapping]] = ..., level: _Optional[_Union[StatusLevel, str]] = ..., indicators: _Optional[_Iterable[_Union[Indicator, _Mapping]]] = ..., events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., sources: _Optional[_Iterable[_Union[Source, _Mapping]]] = ..., summary: _Optional[_Iterable[_Union[Text, _Mapping]]] = ..., attachments: _Optional[_Iterable[_Union[Attachment, _Mapping]]] = ..., observe_time_ms: _Optional[int] = ..., supersedes: _Optional[_Iterable[bytes]] = ..., withdraws: _Optional[_Iterable[bytes]] = ..., companies: _Optional[_Iterable[_Union[Company, _Mapping]]] = ...) -> None: ...
+
+class Company(_message.Message):
+    __slots__ = ("lei", "name")
+    LEI_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    lei: str
+    name: str
+    def __init__(self, lei: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
 
 class Subject(_message.Message):
     __slots__ = ("hs", "hs_country", "item", "stage")
@@ -303,7 +313,7 @@ class Place(_message.Message):
     def __init__(self, country: _Optional[str] = ..., locode: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
 
 class Indicator(_message.Message):
-    __slots__ = ("kind", "market", "value", "unit", "currency", "period", "baseline", "baseline_note", "estimate")
+    __slots__ = ("kind", "market", "value", "unit", "currency", "period", "baseline", "baseline_note", "estimate", "publication_lag_days")
     KIND_FIELD_NUMBER: _ClassVar[int]
     MARKET_FIELD_NUMBER: _ClassVar[int]
     VALUE_FIELD_NUMBER: _ClassVar[int]
@@ -313,6 +323,7 @@ class Indicator(_message.Message):
     BASELINE_FIELD_NUMBER: _ClassVar[int]
     BASELINE_NOTE_FIELD_NUMBER: _ClassVar[int]
     ESTIMATE_FIELD_NUMBER: _ClassVar[int]
+    PUBLICATION_LAG_DAYS_FIELD_NUMBER: _ClassVar[int]
     kind: IndicatorKind
     market: Market
     value: float
@@ -322,10 +333,11 @@ class Indicator(_message.Message):
     baseline: float
     baseline_note: str
     estimate: bool
-    def __init__(self, kind: _Optional[_Union[IndicatorKind, str]] = ..., market: _Optional[_Union[Market, str]] = ..., value: _Optional[float] = ..., unit: _Optional[str] = ..., currency: _Optional[str] = ..., period: _Optional[str] = ..., baseline: _Optional[float] = ..., baseline_note: _Optional[str] = ..., estimate: _Optional[bool] = ...) -> None: ...
+    publication_lag_days: int
+    def __init__(self, kind: _Optional[_Union[IndicatorKind, str]] = ..., market: _Optional[_Union[Market, str]] = ..., value: _Optional[float] = ..., unit: _Optional[str] = ..., currency: _Optional[str] = ..., period: _Optional[str] = ..., baseline: _Optional[float] = ..., baseline_note: _Optional[str] = ..., estimate: _Optional[bool] = ..., publication_lag_days: _Optional[int] = ...) -> None: ...
 
 class Event(_message.Message):
-    __slots__ = ("kind", "public_date", "start_date", "end_date", "actors", "affected", "hs", "description", "reference")
+    __slots__ = ("kind", "public_date", "start_date", "end_date", "actors", "affected", "hs", "description", "reference", "companies")
     KIND_FIELD_NUMBER: _ClassVar[int]
     PUBLIC_DATE_FIELD_NUMBER: _ClassVar[int]
     START_DATE_FIELD_NUMBER: _ClassVar[int]
@@ -335,6 +347,7 @@ class Event(_message.Message):
     HS_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    COMPANIES_FIELD_NUMBER: _ClassVar[int]
     kind: EventKind
     public_date: str
     start_date: str
@@ -344,7 +357,8 @@ class Event(_message.Message):
     hs: _containers.RepeatedScalarFieldContainer[str]
     description: _containers.RepeatedCompositeFieldContainer[Text]
     reference: str
-    def __init__(self, kind: _Optional[_Union[EventKind, str]] = ..., public_date: _Optional[str] = ..., start_date: _Optional[str] = ..., end_date: _Optional[str] = ..., actors: _Optional[_Iterable[str]] = ..., affected: _Optional[_Iterable[str]] = ..., hs: _Optional[_Iterable[str]] = ..., description: _Optional[_Iterable[_Union[Text, _Mapping]]] = ..., reference: _Optional[str] = ...) -> None: ...
+    companies: _containers.RepeatedCompositeFieldContainer[Company]
+    def __init__(self, kind: _Optional[_Union[EventKind, str]] = ..., public_date: _Optional[str] = ..., start_date: _Optional[str] = ..., end_date: _Optional[str] = ..., actors: _Optional[_Iterable[str]] = ..., affected: _Optional[_Iterable[str]] = ..., hs: _Optional[_Iterable[str]] = ..., description: _Optional[_Iterable[_Union[Text, _Mapping]]] = ..., reference: _Optional[str] = ..., companies: _Optional[_Iterable[_Union[Company, _Mapping]]] = ...) -> None: ...
 
 class Source(_message.Message):
     __slots__ = ("name", "origin", "reliability", "credibility", "url", "time_ms", "credit")

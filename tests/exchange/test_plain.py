@@ -84,6 +84,7 @@ def values(field: FieldDescriptor) -> list[Any]:
         FieldDescriptor.TYPE_STRING: TEXTS,
         FieldDescriptor.TYPE_DOUBLE: NUMBERS,
         FieldDescriptor.TYPE_UINT64: TIMES,
+        FieldDescriptor.TYPE_UINT32: [0, 1000, 1001, 2**32 - 1],
         FieldDescriptor.TYPE_BYTES: BYTES,
         FieldDescriptor.TYPE_BOOL: [False, True],
     }[field.type]
