@@ -1,12 +1,11 @@
 """`tocsin-keys agreement`: what both parties sign: who may publish and read what, and within which bounds."""
 
-from importlib.resources import files as resources
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
-from keys import documents, term_sheet, terms, words
+from keys import documents, terms, words
 from keys.cli import book as books
 from keys.cli import files, record, signing
 from keys.cli.book import Book, HeldFiles
@@ -32,7 +31,7 @@ def example(
     out: Annotated[Path | None, typer.Option("--out", help="Write it here instead of printing it.")] = None,
 ) -> None:
     """Print a commented example of the terms, to be edited and given to `agreement draft`."""
-    text = resources("keys.cli").joinpath("agreement.toml").read_text(encoding="utf-8")
+    text = Path(__file__).with_name("agreement.toml").read_text(encoding="utf-8")
     if out is None:
         show(*text.splitlines())
         return
@@ -101,6 +100,8 @@ def publish(
 
 
 def _body(terms_file: Path, book: Book, now: int) -> pb.Agreement:
+    from keys import term_sheet  # its parser costs more than all the rest, and every other command would pay
+
     text = _text(terms_file)
     if book.trust is None:
         body = term_sheet.parse(text, name=str(terms_file), now_ms=now)

@@ -4,10 +4,9 @@ import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-from cryptography import x509
 
 from keys import ceremony, documents, drafts, lifetimes, terms
 from keys.ceremony import StrangerError
@@ -32,6 +31,9 @@ from keys.keystore import Keystore
 from keys.lifetimes import Ending, Level
 from keys.trust import Trust
 from keys.v1 import documents_pb2 as pb
+
+if TYPE_CHECKING:
+    from cryptography import x509
 
 TYPE: Final = "tocsin/1/status"
 RETRY_MS: Final = 5 * 60_000
@@ -257,6 +259,8 @@ def _own(trust: Trust, store: Keystore) -> tuple[str, str, int]:
 
 
 def _node_cas(trust: Trust) -> list[Ending]:
+    from cryptography import x509  # slow to load, and only this command reads certificates
+
     found = []
     for node in trust.nodes():
         try:
@@ -268,6 +272,8 @@ def _node_cas(trust: Trust) -> list[Ending]:
 
 
 def _certificate(path: Path) -> Ending:
+    from cryptography import x509
+
     data = files.read(path, _MAX_CERTIFICATE_BYTES)
     try:
         pem = data.lstrip().startswith(b"-----")
@@ -277,7 +283,7 @@ def _certificate(path: Path) -> Ending:
     return _ending(f"certificate {path}", certificate, "it renews by itself while its desk or node runs")
 
 
-def _ending(what: str, certificate: x509.Certificate, advice: str) -> Ending:
+def _ending(what: str, certificate: "x509.Certificate", advice: str) -> Ending:
     start, end = (
         int(t.timestamp() * 1000) for t in (certificate.not_valid_before_utc, certificate.not_valid_after_utc)
     )
