@@ -31,6 +31,10 @@ class CourierError(PolicyError):
     hint = "load the courier key of the channel's group"
 
 
+class CourierMissingError(CourierError):
+    """The courier key an envelope names is not at hand; it may come yet."""
+
+
 class SenderError(PeerError):
     """The sending desk or its key is not known, not active or ended."""
 

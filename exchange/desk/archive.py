@@ -9,6 +9,8 @@ from exchange.desk.outbox import Outbox
 from keys.encoding import digest
 
 ID_BYTES: Final = 16
+MAX_SHELF: Final = 200
+"""Envelopes, of at most 1 MB each, that wait for a courier key; the node keeps all of them in any case."""
 SENDER_TAG_BYTES: Final = 8
 AFTER_ALL: Final = b"\xff" * 64
 
@@ -197,6 +199,30 @@ class Archive(Outbox):
             "INSERT INTO drained VALUES (?, ?) ON CONFLICT DO UPDATE SET time_ms = max(time_ms, excluded.time_ms)",
             (channel, time_ms),
         )
+
+    def shelve(self, channel: str, entry: bytes, note: bytes) -> None:
+        """Keep an entry that a courier key yet to come will open; the oldest go beyond MAX_SHELF; in a transaction."""
+        self._db.execute("INSERT INTO shelf (channel, entry, note) VALUES (?, ?, ?)", (channel, entry, note))
+        self._db.execute(
+            "DELETE FROM shelf WHERE number <= (SELECT number FROM shelf ORDER BY number DESC LIMIT 1 OFFSET ?)",
+            (MAX_SHELF,),
+        )
+
+    def shelf(self, channel: str) -> list[tuple[int, bytes, bytes]]:
+        """(number, entry, note) of what a channel keeps for later, in log order."""
+        with failing(), self._lock:
+            return self._db.execute(
+                "SELECT number, entry, note FROM shelf WHERE channel = ? ORDER BY number", (channel,)
+            ).fetchall()
+
+    def shelved(self) -> int:
+        """How many entries wait for a courier key."""
+        with failing(), self._lock:
+            return int(self._db.execute("SELECT count(*) FROM shelf").fetchone()[0])
+
+    def take_from_shelf(self, number: int) -> None:
+        """An entry was opened, or never will be; inside a transaction."""
+        self._db.execute("DELETE FROM shelf WHERE number = ?", (number,))
 
     def note(self, origin: str) -> bytes | None:
         """Newest checkpoint seen of a log."""

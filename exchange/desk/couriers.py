@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from exchange.errors import CourierError
+from exchange.errors import CourierError, CourierMissingError
 from keys import courier, courier_store
 from keys.courier import CourierKey
 from keys.keystore import Keystore
@@ -49,14 +49,14 @@ class Couriers:
         """The key an envelope names on a channel whose rule names a group; None for no group.
 
         Raises:
-            CourierError: This desk does not have it, or has it in another group.
+            CourierMissingError: This desk does not have it, or has it in another group.
         """
         if not group:
             return None
         keys = courier_store.held(self._keystore, group)
         found = next((key for key in keys if key.id == identity), None)
         if found is None:
-            raise CourierError(
+            raise CourierMissingError(
                 f"this desk has no courier key {identity.hex()} of group {group}",
                 hint=f"enter the key of group {group} with `tocsin-keys courier enter`, or ask the sender which he used",
                 group=group,

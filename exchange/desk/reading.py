@@ -15,7 +15,7 @@ from exchange.desk.early import Early
 from exchange.desk.events import Conflict, Delivery, Gap, Refused, Stale, Unconfirmed
 from exchange.desk.holdings import Holdings
 from exchange.desk.link import ANSWER_S, Backoff, Link, raise_if_ours
-from exchange.errors import LimitError, PolicyError, ProofError
+from exchange.errors import CourierMissingError, LimitError, PolicyError, ProofError
 from exchange.standing import Position
 from exchange.v1 import envelope_pb2 as env
 from exchange.v1 import exchange_pb2 as pb
@@ -25,6 +25,7 @@ from keys.errors import TocsinError
 from keys.trust import week_of
 
 HEARTBEAT_DEADLINE_S: Final = 30.0
+LATE: Final = "opened late: its courier key came after it"
 
 
 class _Unread:
@@ -47,6 +48,8 @@ class Reading:
         self._own, self._link = holdings, link
         # Opened envelopes whose reader may have been given items since the archive last noted it.
         self._unread: dict[bytes, _Unread] = {}
+        # Whether an envelope may wait for its courier key; asked of the archive once, then known.
+        self._shelved = True
 
     async def subscribe(self, channel: str, *, follow: bool = True, early: bool = False) -> AsyncIterator[Delivery]:
         """See Desk.subscribe."""
@@ -182,6 +185,11 @@ class Reading:
                 except TocsinError as error:
                     # One hostile or broken envelope never stops the others.
                     self._own.event(Refused(entry.leaf, error.reason, error.words()))
+                    if isinstance(error, CourierMissingError):
+                        self._own.archive.shelve(channel, entry.SerializeToString(), response.checkpoint)
+                        self._shelved = True
+            if self._shelved:
+                taken += self._late(channel)
             for unread in taken:
                 self._own.archive.set_unread(unread.id, channel, unread.left())
             self._own.archive.set_cursor(channel, max(response.next_position, self._own.archive.cursor(channel)))
@@ -203,20 +211,45 @@ class Reading:
         admitted = fresh.admitted if fresh and fresh.admitted else self._admit(parsed, place)
         if admitted is None:
             return []
-        header = admitted.header
-        self._number(header, parsed.id)
+        self._number(admitted.header, parsed.id)
         opened = fresh.opened if fresh and fresh.opened else self._unseal(admitted)
+        received = self._keep(admitted, opened, entry, note)
+        deliveries = self._deliveries(received, admitted.warnings)
+        if glimpse is None or not glimpse.shown:
+            return deliveries
+        glimpse.confirm(received)
+        return []
+
+    def _keep(self, admitted: Admitted, opened: envelope.Opened, entry: pb.Entry, note: bytes) -> Received:
+        header, parsed = admitted.header, admitted.checked.parsed
         received = Received(
             parsed.id, entry.position, header.channel, header.sender, header.marking, header.seq,
             header.create_time_ms, parsed.outer.header, opened.items, tuple(entry.proof), note,
             envelope.outside(parsed.outer), opened.salt_seed,
         )  # fmt: skip
         self._own.archive.keep_received(received)
-        deliveries = self._deliveries(received, admitted.warnings)
-        if glimpse is None or not glimpse.shown:
-            return deliveries
-        glimpse.confirm(received)
-        return []
+        return received
+
+    def _late(self, channel: str) -> list[_Unread]:
+        """Open what came before its courier key did; inside a transaction. It was numbered when it came."""
+        found = []
+        shelf = self._own.archive.shelf(channel)
+        self._shelved = bool(shelf) or self._own.archive.shelved() > 0
+        for number, data, note in shelf:
+            entry = pb.Entry.FromString(data)
+            try:
+                admitted = self._admit(envelope.parse(entry.data))
+                if admitted is not None:
+                    received = self._keep(admitted, self._unseal(admitted), entry, note)
+                    deliveries = self._deliveries(received, (*admitted.warnings, LATE))
+                    found.append(_Unread(channel, received.id, deliveries))
+            except CourierMissingError:
+                continue
+            except TocsinError as error:
+                # Its seed is gone, or its sender's key has ended since: nothing opens it any more.
+                self._own.event(Refused(entry.leaf, error.reason, error.words()))
+            self._own.archive.take_from_shelf(number)
+        return found
 
     def _admit(self, parsed: envelope.Parsed, place: Position | None = None) -> Admitted | None:
         """Apply every rule; None for what we sent or have already."""

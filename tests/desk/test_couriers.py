@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 
 from exchange import envelope
-from exchange.desk import Delivery, Desk, Refused
+from exchange.desk import Delivery, Desk, Refused, archive, reading
 from exchange.desk.couriers import Couriers
 from exchange.errors import CourierError
 from exchange.report import new_report_id
 from exchange.v1 import report_pb2 as rep
 from keys import courier, courier_store, suite
 from keys.courier import CourierKey
+from keys.trust import week_of
 from keys.v1 import documents_pb2 as docs
 from tests.desk import memory
 from tests.desk.memory import Exchange
@@ -236,3 +237,52 @@ async def test_two_sheets_typed_abroad_open_what_is_sent(exchange: Exchange) -> 
     await send(exchange, "typed")
     async with exchange.open(SEOUL) as desk:
         assert await read(desk) == ["typed"]
+
+
+async def test_what_came_before_its_key_opens_when_the_bag_arrives(exchange: Exchange) -> None:
+    """In order, once, marked as late; also across restarts, and while the desk goes on reading."""
+    enter(exchange, HAGUE, BAG)
+    for text in ("one", "two"):
+        await send(exchange, text)
+    async with exchange.open(SEOUL) as desk:
+        assert await read(desk) == []
+        assert [event.rule for event in desk.events() if isinstance(event, Refused)] == ["COURIER_KEY"] * 2
+        assert await read(desk) == []
+        assert desk.events() == []  # said once
+    enter(exchange, SEOUL, BAG)
+    await send(exchange, "three")
+    async with exchange.open(SEOUL) as desk:
+        came = [delivery async for delivery in desk.subscribe("minerals", follow=False)]
+        assert sorted(map(text_of, came)) == ["one", "three", "two"]
+        assert [text_of(one) for one in came if reading.LATE in one.warnings] == ["one", "two"]
+        assert desk.archive.shelved() == 0
+        assert await read(desk) == []
+        assert desk.events() == []
+        assert sorted(map(text_of, desk.inbox("minerals"))) == ["one", "three", "two"]
+
+
+async def test_the_shelf_is_bounded(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "MAX_SHELF", 3)
+    enter(exchange, HAGUE, BAG)
+    for number in range(5):
+        await send(exchange, f"{number}")
+    async with exchange.open(SEOUL) as desk:
+        assert await read(desk) == []
+        assert desk.archive.shelved() == 3
+        enter(exchange, SEOUL, BAG)
+        assert await read(desk) == ["2", "3", "4"]
+
+
+async def test_what_no_key_can_open_any_more_leaves_the_shelf(exchange: Exchange) -> None:
+    enter(exchange, HAGUE, BAG)
+    await send(exchange, "too late")
+    async with exchange.open(SEOUL) as desk:
+        assert await read(desk) == []
+        desk.events()
+        desk._own.cards.destroy(week_of(NOON))
+        enter(exchange, SEOUL, BAG)
+        assert await read(desk) == []
+        (event,) = desk.events()
+        assert isinstance(event, Refused)
+        assert event.rule == "OPEN_FAILED"
+        assert desk.archive.shelved() == 0
