@@ -252,3 +252,20 @@ def test_the_newest_in_use_seals_and_the_old_opens_until_nothing_is_under_way() 
     check(Kind.COURIER, Times(MONDAY, MONDAY, MONDAY + DAY, until), BOUNDS)
     with pytest.raises(WindowError):
         check(Kind.COURIER, Times(MONDAY, MONDAY, MONDAY + DAY, until - 1), BOUNDS)
+
+
+def test_what_the_check_digits_let_pass_the_key_id_catches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One typing error in 10,000 fits its line; with the id's check off too, a wrong key would come of it."""
+    text = ONE.text()
+    at = text.index("\n3: ") + 5
+    wrong = text[:at] + str((int(text[at]) + 1) % 10) + text[at + 1 :]
+    monkeypatch.setattr(courier, "line_check", lambda *_: wrong[wrong.index("\n3: ") + 16 : wrong.index("\n4: ")])
+    lines = [line if line[:2] == "3:" else None for line in wrong.splitlines()]
+    half = bytearray(ONE.half)
+    (typed,) = [line for line in lines if line]
+    half[8:12] = courier.parse_line(typed[3:], number=1, split=ONE.split, line=3)
+    mistyped = Sheet(1, ONE.group, ONE.first_use_ms, ONE.id, ONE.split, bytes(half))
+    with pytest.raises(SheetError, match="do not make the key"):
+        courier.join(mistyped, TWO)
+    monkeypatch.setattr(CourierKey, "id", ONE.id)
+    assert courier.join(mistyped, TWO).key != KEY.key
