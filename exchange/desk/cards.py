@@ -17,14 +17,14 @@ class Cards:
 
     Args:
         name: The desk.
-        key: Its signing key.
+        key: Gives its signing key of the moment.
         keystore: Open.
         trust: Takes the cards that are made.
         clock: Milliseconds UTC.
     """
 
     def __init__(
-        self, name: str, key: suite.Signer, *, keystore: Keystore, trust: Trust, clock: Callable[[], int]
+        self, name: str, key: Callable[[], suite.Signer], *, keystore: Keystore, trust: Trust, clock: Callable[[], int]
     ) -> None:
         self._name, self._key, self._keystore, self._trust, self._clock = name, key, keystore, trust, clock
         self._opened: dict[int, suite.CardKey] = {}
@@ -69,7 +69,7 @@ class Cards:
             if week not in self.weeks():
                 self._keystore.put(f"{_PREFIX}{week}", suite.CardKey.generate().seed(), kind=_KIND)
             if listed and self._trust.card(self._name, week) is None:
-                card = founding.key_card(self._name, self._key, self.of(week), lineage=self._trust.lineage, week=week)
+                card = founding.key_card(self._name, self._key(), self.of(week), lineage=self._trust.lineage, week=week)
                 self._trust.take(card, now_ms=self._clock())
                 made.append(card)
         return made

@@ -51,6 +51,8 @@ class Forgetting:
         own, gone = self._own, []
         if not own.trust.founded or not own.listed():
             return []
+        for name in own.destroy_retired_keys():
+            log.info("old signing key destroyed", desk=own.name, key=name)
         now = own.clock()
         for week in own.cards.weeks():
             if week >= week_of(now):

@@ -16,7 +16,7 @@ from exchange.desk.couriers import Couriers
 from exchange.desk.events import Event
 from exchange.desk.settings import DeskSettings
 from exchange.workers import Workers
-from keys import documents, signer, suite
+from keys import desk_keys, documents, signer, suite
 from keys.errors import TocsinError, UsageError
 from keys.keystore import Keystore
 from keys.trust import AgreementView, RosterView, party_of
@@ -42,14 +42,15 @@ class Holdings:
         self.settings = files.load_settings(DeskSettings, directory / "desk.toml")
         self.name = self.settings.desk
         self._keystore = Keystore.open(directory / "desk.keys", passphrase)
-        self.key = signer.load(self._keystore, "signing", suite.DESK_SUITE)
+        self._signers: dict[str, suite.Signer] = {}
+        self._key_names: tuple[int, dict[bytes, str]] = (-1, {})
         self.tls_key = tls.load_key(self._keystore.get("tls"))
         self.archive = Archive(directory / "desk.db", self._keystore.get("archive"))
         lineage = bytes.fromhex(self.settings.lineage)
         self.trust, _ = files.load_trust(directory / files.BUNDLE, lineage, now_ms=clock())
         self._saved_version = self.trust.version
         self.admission = Admission(self.trust)
-        self.cards = Cards(self.name, self.key, keystore=self._keystore, trust=self.trust, clock=clock)
+        self.cards = Cards(self.name, lambda: self.key, keystore=self._keystore, trust=self.trust, clock=clock)
         self.couriers = Couriers(self._keystore, clock=clock)
         self.events: deque[Event] = deque(maxlen=MAX_EVENTS)
         self.state = "closed"
@@ -57,6 +58,39 @@ class Holdings:
     def __repr__(self) -> str:
         """Never a key."""
         return f"Holdings({self.name!r})"
+
+    @property
+    def key(self) -> suite.Signer:
+        """The signing key in use now, as `key_at`."""
+        return self.key_at(self.clock())
+
+    def key_at(self, time_ms: int) -> suite.Signer:
+        """The signing key in use at a time, by our own roster; one of ours all the same while a roster lists none.
+
+        Raises:
+            TocsinError: The keystore, or the token it refers to, does not give it.
+        """
+        # A new key matters once a roster lists it, so the keystore is only looked at again when documents came.
+        if self._key_names[0] != self.trust.version:
+            self._key_names = (self.trust.version, desk_keys.names(self._keystore))
+        names = self._key_names[1]
+        identity = desk_keys.in_use(self.trust, self.name, now_ms=time_ms, have=names) if self.listed() else None
+        name = names[identity] if identity else min(names.values(), default=desk_keys.FIRST)
+        if name not in self._signers:
+            self._signers[name] = signer.load(self._keystore, name, suite.DESK_SUITE)
+        return self._signers[name]
+
+    def destroy_retired_keys(self) -> tuple[str, ...]:
+        """Destroy signing keys that our roster no longer lists; their names.
+
+        Raises:
+            KeystoreError: The keystore cannot be written.
+        """
+        gone = desk_keys.destroy_retired(self._keystore, self.trust, self.name)
+        self._key_names = (-1, {})
+        for name in gone:
+            self._signers.pop(name, None)
+        return gone
 
     def listed(self) -> bool:
         """Whether the newest roster held lists this desk."""

@@ -217,7 +217,7 @@ class Sealing:
                 reader.card = card.digest
                 public[reader.desk] = card.public
         courier = self._own.couriers.sealing(agreement.channels[way.channel].courier_group)
-        sealed = envelope.seal(items, draft, key=self._own.key, cards=public, courier=courier)
+        sealed = envelope.seal(items, draft, key=self._own.key_at(draft.create_time_ms), cards=public, courier=courier)
         heads[head] = (draft.stream, draft.seq, sealed.id)
         outer = sealed.outer
         return Outgoing(

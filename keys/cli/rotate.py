@@ -14,7 +14,7 @@ from keys.cli.book import load as load_book
 from keys.cli.release import Bundle, CopyTo, Desk, Keystores, Signed, keys_of, load, publish
 from keys.cli.terminal import DryRun, Json, KeystoreFile, PassphraseFile, answer, now_ms, open_keystore, say
 from keys.encoding import canonical_bytes, digest, parse_canonical
-from keys.errors import UsageError
+from keys.errors import NotCanonicalError, UsageError
 from keys.plain_mail import PlainMail
 from keys.plan import ROLE_KINDS, Plan
 from keys.trust import party_of
@@ -260,9 +260,23 @@ def _new(kind: Kind, paths: list[Path], threshold: int) -> bytes:
     if kind is Kind.TLS_CA:
         return data
     try:
-        return bytes.fromhex(data.decode().strip())
+        return _key_in(bytes.fromhex(data.decode().strip()))
     except ValueError:
         raise UsageError(f"{paths[0]} is not a public key as hex digits", hint="is it the right file?") from None
+
+
+def _key_in(data: bytes) -> bytes:
+    """The key itself, also out of the entry that `tocsin desk init` or `node init` prints."""
+    for kind in (pb.Desk, pb.Node):
+        try:
+            entry = parse_canonical(kind, data)
+        except NotCanonicalError:
+            continue
+        if isinstance(entry, pb.Desk) and len(entry.keys) == 1:
+            return canonical_bytes(entry.keys[0].key)
+        if isinstance(entry, pb.Node):
+            return canonical_bytes(entry.log_key)
+    return data
 
 
 def _hex(text: str, size: int, what: str) -> bytes:
