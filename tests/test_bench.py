@@ -1,9 +1,13 @@
 """The measurements run and measure what they say; no figure is asserted, for a timed test fails on a busy machine."""
 
+import subprocess
+import sys
+
 import pytest
 
 from bench import backlog, grpc_peer, nats_peer
 from bench.figures import percentile
+from bench.process import ROOT
 from bench.reports import REPORT_BYTES, report_item
 from exchange.report import validate
 from exchange.v1 import report_pb2
@@ -49,3 +53,8 @@ async def test_a_desk_catches_up_with_what_was_said_while_its_node_was_down() ->
     figures = await backlog.backlog(600, audience=1, batch=100)
     assert figures["reports_per_s"] > 0
     assert set(figures["peak_mb"]) == {"its node", "other node", "desk reading"}
+
+
+def test_every_stage_under_timers_is_a_function_that_exists() -> None:
+    # In a process of its own: the timers stay in.
+    subprocess.run([sys.executable, "-c", "from bench import timed; timed.install()"], check=True, cwd=ROOT)
