@@ -37,6 +37,7 @@ Arguments = TypeVarTuple("Arguments")
 log = structlog.get_logger("tocsin.node")
 LOADED_BYTES: Final = 1_000_000
 LOADED_ROWS: Final = 256
+CACHED_NODES: Final = 256
 WAITS: Final = (MissingDocumentError, StaleError)
 """Refusals that a document to come can lift."""
 
@@ -75,6 +76,7 @@ class Node:
         self.trust = trust
         self.admission = Admission(trust)
         self.counters = Counters()
+        self._readable: dict[tuple[str, int], frozenset[str]] = {}
         self.witnesses = Witnesses(name, self.origin, store=store, trust=trust, log_key=log_key, workers=workers)
         self._log_key = log_key
         self._clock = clock
@@ -363,6 +365,15 @@ class Node:
         """Desks whose envelopes a caller may fetch: itself; for a node, the desks of missions it hosts or relays."""
         if "/" in caller:
             return frozenset({caller})
+        # Asked for each envelope and each reader; it changes with a roster.
+        key = (caller, self.trust.version)
+        if key not in self._readable:
+            if len(self._readable) >= CACHED_NODES:
+                self._readable.clear()
+            self._readable[key] = self._readable_by_node(caller)
+        return self._readable[key]
+
+    def _readable_by_node(self, caller: str) -> frozenset[str]:
         node = self.trust.node(caller)
         hosted = self.trust.hosted(caller)
         if node is None or not node.relays:
