@@ -19,6 +19,7 @@ from exchange.desk.proving import Found, Proving
 from exchange.desk.reading import Reading
 from exchange.desk.sending import Sending
 from exchange.desk.settings import DeskSettings
+from exchange.desk.unpacking import Taken, Unpacking
 from exchange.v1 import report_pb2 as rep
 from exchange.workers import ThreadWorkers, Workers
 from keys import documents, signer, suite
@@ -98,6 +99,7 @@ class Desk:
         self._forgetting = Forgetting(self._own)
         self._proving = Proving(self._own, self._link)
         self._attaching = Attaching(self._own, self._link)
+        self._unpacking = Unpacking(self._own, self._reading)
         self._tasks: list[asyncio.Task[None]] = []
 
     @classmethod
@@ -328,6 +330,15 @@ class Desk:
             TocsinError: The node does not answer.
         """
         await self._attaching.fetch(said, target)
+
+    def take_pouch(self, path: Path) -> Taken:
+        """Take a pouch that this desk's node packed for it; `subscribe` and `inbox` then give what it holds. Blocks.
+
+        Raises:
+            PouchError: Not for this desk, not from its node, or its manifest is damaged.
+            ProofError: The node did not sign what the entries stand under.
+        """
+        return self._unpacking.take(path)
 
     def find_report(self, report: bytes) -> list[Found]:
         """Every place in the archive where a report of this id stands, sent or read; no network."""

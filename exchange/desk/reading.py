@@ -127,6 +127,14 @@ class Reading:
                 assert glimpse.origin is not None  # noqa: S101 - what was shown has one
                 self._own.event(Unconfirmed(glimpse.origin.sender, channel, glimpse.origin.receipt.id))
 
+    def take(self, channel: str, response: pb.SubscribeResponse) -> None:
+        """Take what came another way than over the network: in a pouch. Blocks.
+
+        Raises:
+            ProofError: The node did not sign it.
+        """
+        self._take(channel, response, None, Early(self._admit, self._unseal, self._own.archive.last_read), {})
+
     def _glimpse(self, channel: str, response: pb.SubscribeResponse, ahead: Early) -> list[_Unread]:
         """Open what came early; nothing of it is written down."""
         shown = []
@@ -191,7 +199,9 @@ class Reading:
             if self._shelved:
                 taken += self._late(channel)
             for unread in taken:
-                self._own.archive.set_unread(unread.id, channel, unread.left())
+                # What was opened before and comes again, in a pouch, is still unread if it was.
+                if unread.deliveries:
+                    self._own.archive.set_unread(unread.id, channel, unread.left())
             self._own.archive.set_cursor(channel, max(response.next_position, self._own.archive.cursor(channel)))
             if response.next_position >= head.size:
                 # By both clocks: a node that shows an old head, or a clock of ours that runs ahead, ends no seed early.

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -20,7 +22,6 @@ from keys.errors import UsageError
 
 app = typer.Typer(no_args_is_help=True, help="Carry documents and envelopes in a file, where no network is.")
 err: Final = Console(stderr=True)
-ANSWER_S: Final = 600.0
 
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 NodeDir = Annotated[Path | None, typer.Option("--node", help="Directory of the node; it may be running.")]
@@ -110,11 +111,20 @@ def inspect(file: Annotated[Path, typer.Argument(help="The pouch.")], as_json: J
 @app.command("unpack")
 def unpack(
     file: Annotated[Path, typer.Argument(help="The pouch.")],
-    node: Annotated[Path, typer.Option("--node", help="Directory of the node it is for; it may be running.")],
+    node: NodeDir = None,
+    desk: Annotated[
+        Path | None, typer.Option("--desk", help="Directory of the desk; the pouch is from its node.")
+    ] = None,
     as_json: Json = False,
     passphrase_file: PassphraseFile = None,
 ) -> None:
-    """Take a pouch into a node, by the rules of live traffic. Doing it again changes nothing."""
+    """Take a pouch into a node or a desk, by the rules of live traffic. Doing it again changes nothing."""
+    if (node is None) == (desk is None):
+        raise UsageError("a pouch is for one node or one desk", hint="give --node or --desk")
+    if desk is not None:
+        _unpack_desk(file, desk, _passphrase(passphrase_file), as_json=as_json)
+        return
+    assert node is not None  # noqa: S101 - one of the two is given
     order = Order(do="unpack", file=str(file.absolute()))
     done = asyncio.run(_order(node, order, _passphrase(passphrase_file)))
     if as_json:
@@ -122,6 +132,25 @@ def unpack(
     else:
         _tell(file, done)
     if done["damaged"] or any(one["what"] != "document" for one in done["refused"]):
+        raise typer.Exit(1)
+
+
+def _unpack_desk(file: Path, directory: Path, passphrase: bytes, *, as_json: bool) -> None:
+    desk = Desk.open(directory, passphrase=passphrase)
+    try:
+        done = desk.take_pouch(file)
+        events = [str(event) for event in desk.events()]
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror}") from None
+    finally:
+        desk.close()
+    if as_json:
+        _emit({**asdict(done), "events": events})
+    else:
+        err.print(f"{file}: {done.entries} entries, {done.documents} documents", markup=False)
+        for text in (*done.damaged, *events):
+            err.print(printable(text), markup=False, highlight=False)
+    if done.damaged:
         raise typer.Exit(1)
 
 
@@ -146,11 +175,25 @@ def _tell(file: Path, done: dict[str, Any]) -> None:
 
 async def _order(directory: Path, order: Order, passphrase: bytes) -> dict[str, Any]:
     """By the tray of a node that serves; else here, on a node that is started for it and serves nobody."""
-    if (directory / nodes.STATUS).exists() and nodes.status(directory)["running"]:
-        return await hand_in(directory, order, timeout_s=ANSWER_S)
-    standing = nodes.App(directory, passphrase)
-    async with standing.standing() as node:
+    if _serves(directory) and (done := await hand_in(directory, order, serves=lambda: _serves(directory))) is not None:
+        return done
+    async with nodes.App(directory, passphrase).standing() as node:
         return await perform(node, order, now_ms)
+
+
+def _serves(directory: Path) -> bool:
+    """Whether the process that last wrote the node's status is there and still writes it."""
+    if not (directory / nodes.STATUS).exists():
+        return False
+    said = nodes.status(directory)
+    try:
+        os.kill(int(str(said["pid"])), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        # It is there, under another user.
+        pass
+    return bool(said["running"])
 
 
 def _shown(made: Packed) -> dict[str, Any]:

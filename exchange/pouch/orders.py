@@ -132,22 +132,25 @@ def _read(path: Path) -> Order:
         raise PouchError(f"not an order: {error.errors()[0]['msg']}") from None
 
 
-async def hand_in(directory: Path, order: Order, *, timeout_s: float) -> dict[str, Any]:
-    """Give an order to a serving node and wait for what came of it.
+async def hand_in(directory: Path, order: Order, *, serves: Callable[[], bool]) -> dict[str, Any] | None:
+    """Give an order to a serving node and wait for what came of it; None when it stopped serving before.
+
+    Args:
+        directory: The node's.
+        order: What to do.
+        serves: Whether the node's process is there.
 
     Raises:
-        TocsinError: What the node says, or that it does not answer.
+        TocsinError: What the node says.
     """
     request = directory / TRAY / f"{secrets.token_hex(8)}.order"
     answer = request.with_suffix(".answer")
     files.save_private(request, order.model_dump_json().encode())
-    try:
-        async with asyncio.timeout(timeout_s):
-            while not answer.exists():
-                await asyncio.sleep(POLL_S / 5)
-    except TimeoutError:
-        request.unlink(missing_ok=True)
-        raise UsageError("the node does not take orders", hint="is it running? else stop it and try again") from None
+    while not answer.exists():
+        if not serves():
+            request.unlink(missing_ok=True)
+            return None
+        await asyncio.sleep(POLL_S / 5)
     said: dict[str, Any] = json.loads(answer.read_bytes())
     answer.unlink()
     if "done" not in said:

@@ -53,6 +53,12 @@ def founded(tmp_path: Path) -> Iterator[tuple[Founded, dict[str, subprocess.Pope
         process.wait(10)
 
 
+def stop(running: dict[str, subprocess.Popen[bytes]], party: str) -> None:
+    process = running.pop(party)
+    process.terminate()
+    assert process.wait(30) == 0
+
+
 async def send(desk: Desk, text: str) -> bytes:
     async with desk:
         identity = await desk.publish("minerals", said(text))
@@ -80,7 +86,7 @@ def test_over_the_pouch_alone(founded: tuple[Founded, dict[str, subprocess.Popen
     assert pouch.stat().st_mode & 0o777 == 0o600
     facts = answer("inspect", pouch)
     assert (facts["sender"], facts["receiver"], facts["damaged"]) == (KR, NL, [])
-    running.pop("kr").terminate()
+    stop(running, "kr")
     # The receiving node stands still: the command starts it for the work alone.
     done = answer("unpack", pouch, "--node", nl)
     assert (done["taken"], done["moved"], done["refused"]) == (1, True, [])
@@ -104,7 +110,7 @@ def test_a_desk_that_no_network_reaches_packs_its_outbox(
     running["kr"] = start_node(made.node("kr"))
     asyncio.run(_cards(made, MOTIE))
     asyncio.run(_cards(made, HAGUE))
-    running.pop("kr").terminate()
+    stop(running, "kr")
     asyncio.run(_queue(made))
     packed = answer("pack", "--desk", made.desk(HAGUE), "-o", tmp_path / "out.pouch")
     assert packed["counts"]["envelope"] == 1
@@ -137,3 +143,29 @@ def test_misuse_and_damage_are_told_apart(
     done = tocsin("unpack", pouch, "--node", made.node("nl"))
     assert done.returncode == 1
     assert "first bad part" in done.stderr
+
+
+def test_a_desk_cut_off_from_its_node_reads_a_pouch(
+    founded: tuple[Founded, dict[str, subprocess.Popen[bytes]]], tmp_path: Path
+) -> None:
+    made, running = founded
+    kr, pouch, motie = made.node("kr"), tmp_path / "to-desk.pouch", made.desk(MOTIE)
+    running["kr"] = start_node(kr)
+    asyncio.run(_cards(made, MOTIE))
+    asyncio.run(send(Desk.open(made.desk(HAGUE)), "to the ministry by hand"))
+    stop(running, "kr")
+    answer("pack", "--node", kr, "--to", MOTIE, "-o", pouch)
+    done = answer("unpack", pouch, "--desk", motie)
+    assert (done["entries"], done["moved"], done["damaged"], done["events"]) == (1, True, [], [])
+    opened = Desk.open(motie)
+    assert [delivery.report.summary[0].text for delivery in opened.inbox()] == ["to the ministry by hand"]
+    opened.close()
+    assert answer("unpack", pouch, "--desk", motie)["moved"] is False
+    assert tocsin("unpack", pouch, "--desk", made.desk(HAGUE)).returncode == 1
+    data = bytearray(pouch.read_bytes())
+    data[-1] ^= 1
+    pouch.write_bytes(data)
+    assert tocsin("unpack", pouch, "--desk", motie).returncode == 1
+    running["kr"] = start_node(kr)
+    # Unread until it is given; then nothing comes twice.
+    assert asyncio.run(read(Desk.open(motie), 1)) == ["to the ministry by hand"]
