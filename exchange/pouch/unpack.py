@@ -29,6 +29,7 @@ from keys import documents
 from keys.errors import PeerError
 
 IN_FLIGHT: Final = 64
+IN_FLIGHT_BYTES: Final = 8_000_000
 QUOTA_TRIES: Final = 60
 QUOTA_PAUSE_S: Final = 0.5
 
@@ -98,7 +99,7 @@ class _Unpacking:
                 documents_over = True
                 await self._begin()
             await self._part(part)
-            if len(self._flight) >= IN_FLIGHT:
+            if len(self._flight) >= IN_FLIGHT or sum(len(p.data) for p, _, _ in self._flight) > IN_FLIGHT_BYTES:
                 await self._land()
         if not documents_over:
             await self._begin()
