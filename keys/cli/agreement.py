@@ -7,16 +7,16 @@ import typer
 
 from keys import documents, terms, words
 from keys.cli import book as books
-from keys.cli import files, record, signing
+from keys.cli import files, ready, record, signing
 from keys.cli.book import Book, HeldFiles
 from keys.cli.terminal import DryRun, Json, answer, now_ms, say, show
 from keys.documents import Document
 from keys.errors import UsageError
-from keys.trust import agreement as agreements
 from keys.v1 import documents_pb2 as pb
 
 TYPE: Final = "tocsin/1/agreement"
 MAX_TERMS_BYTES: Final = 256 * 1024
+SIGNING_MS: Final = 7 * 86_400_000
 
 group = typer.Typer(
     no_args_is_help=True,
@@ -49,13 +49,15 @@ def draft(
 ) -> None:
     """Draft the agreement from readable terms. The other party drafts nothing: it reads this draft and signs it, or not.
 
-    The first one needs the party documents of every party; a later one the bundle of the exchange, and takes effect no
-    sooner than R after now, so that everybody has it by then.
+    The first one needs the party documents of every party; a later one the bundle of the exchange. It takes effect no
+    sooner than R after it is published, so that everybody has it by then; where the terms say nothing, R and a week from
+    now.
     """
     now = now_ms()
     book = books.load(held, now_ms=now)
     body = _body(terms_file, book, now)
     document = documents.make(body)
+    ready.require(document, book, now_ms=now)
     if not dry_run:
         files.write(out, document.encode())
         record.note("drafted", document=signing.subject(document), digest=document.digest.hex(), terms=str(terms_file))
@@ -90,6 +92,7 @@ def publish(
     now = now_ms()
     document = files.load_one(file, TYPE)
     before = books.load(held, now_ms=now)
+    ready.require(document, before, now_ms=now)
     lineage = before.trust.lineage if before.trust else document.digest
     book = books.extend(before, document, now_ms=now)
     files.save_bundle(out, list(book.documents), fresh=True)
@@ -109,23 +112,15 @@ def _body(terms_file: Path, book: Book, now: int) -> pb.Agreement:
             body.parties.add(party=party, first_party=first.digest)
         if len(body.parties) < 2:
             raise UsageError("an agreement needs the party documents of every party", hint="give each with --held")
-        agreements.check(body, None)
         return body
     newest = book.newest(TYPE)
     if newest is None:
         raise UsageError("the documents held lack the agreement before", hint="give the whole bundle with --held")
     before = documents.body(newest, pb.Agreement)
-    earliest = now + before.revocation_ms
-    body = term_sheet.parse(text, name=str(terms_file), now_ms=earliest)
-    if body.effective_time_ms < earliest:
-        raise UsageError(
-            f"a new version takes effect no sooner than R from now, {terms.moment(earliest)}: until then somebody may"
-            " not have it",
-            hint="give a later `effective`, or leave it out",
-        )
+    # R for everybody to get it, and a week before that for its holders to sign.
+    body = term_sheet.parse(text, name=str(terms_file), now_ms=now + before.revocation_ms + SIGNING_MS)
     body.version, body.lineage, body.previous = before.version + 1, book.trust.lineage, newest.digest
     body.parties.extend(before.parties)
-    agreements.check(body, before)
     return body
 
 

@@ -5,18 +5,18 @@ Each holder signs a copy on a machine of their own. What is signed are the bytes
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
-from keys import ceremony, documents, holders, staff, terms, words
+from keys import ceremony, words
 from keys.audit import subject
 from keys.ceremony import AlteredError, Group, SecondSignatureError, StrangerError, UnconfirmedError
 from keys.cli import book as books
 from keys.cli import files, ready, record
-from keys.cli.book import Book, HeldFiles
+from keys.cli.book import HeldFiles
+from keys.cli.sight import Shown, fingerprint_text, see
 from keys.cli.terminal import (
     DryRun,
     Json,
@@ -32,7 +32,6 @@ from keys.cli.terminal import (
 )
 from keys.documents import Document, ThresholdError
 from keys.keystore import Keystore
-from keys.v1 import documents_pb2 as pb
 
 __all__ = ["add_commands", "fingerprint_text", "see", "subject"]
 CONFIRM_WORDS: Final = 3
@@ -47,63 +46,6 @@ Expect = Annotated[
     ),
 ]
 OutFile = Annotated[Path | None, typer.Option("--out", help="Where to write the result.")]
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """A document as its signer sees it: `subject` such as "kr roster 1.2", `lines` what it says or changes."""
-
-    subject: str
-    digest: bytes
-    against: str
-    lines: tuple[str, ...]
-
-    def result(self) -> dict[str, Any]:
-        """For machines."""
-        return {
-            "document": self.subject,
-            "digest": self.digest.hex(),
-            "words": list(words.words(self.digest)),
-            "against": self.against,
-            "says": list(self.lines),
-        }
-
-    def text(self) -> list[str]:
-        """For people."""
-        head = f"{self.subject}, what changes against {self.against}:" if self.against else f"{self.subject} says:"
-        lines = [f"  {line}" for line in self.lines] or ["  no difference"]
-        return [head, *lines, *fingerprint_text(self.digest)]
-
-
-def fingerprint_text(digest: bytes) -> list[str]:
-    """All 32 bytes, as words and as digits."""
-    return ["fingerprint, as words:", *(f"  {row}" for row in words.rows(digest)), f"as digits: {words.digits(digest)}"]
-
-
-def see(document: Document, book: Book) -> Shown:
-    """What the document says; against the version before it where there is one.
-
-    Raises:
-        NotCanonicalError: It says something this version cannot show.
-        MissingDocumentError: The version before is not held.
-    """
-    body = documents.body(document, documents.BODIES[document.type])
-    against, lines = "", [""]
-    if isinstance(body, pb.Party):
-        against, lines = _see_party(body, book)
-    elif isinstance(body, pb.Agreement):
-        if body.version > 1:
-            before = book.founded().find_agreement(body.previous)
-            against, lines = subject(before.document), terms.diff(before.body, body)
-        else:
-            lines = terms.describe(body)
-    elif isinstance(body, pb.Roster):
-        against, lines = _see_roster(document, body, book)
-    elif isinstance(body, pb.Status):
-        lines = _see_status(body)
-    else:
-        lines = str(body).splitlines()
-    return Shown(subject(document), document.digest, against, tuple(lines))
 
 
 def sign(
@@ -254,30 +196,6 @@ def add_commands(group: typer.Typer, type_: str) -> None:
     )
     def _verify(file: DocumentFile, held: HeldFiles = None, as_json: Json = False) -> None:
         verify(file, type_, held, as_json=as_json)
-
-
-def _see_party(body: pb.Party, book: Book) -> tuple[str, list[str]]:
-    if body.version == 1:
-        return "", holders.describe(body)
-    return f"party document {body.version - 1}", holders.diff(book.party(body.party), body)
-
-
-def _see_roster(document: Document, body: pb.Roster, book: Book) -> tuple[str, list[str]]:
-    trust = book.founded()
-    agreement = trust.agreement(now_ms()).body
-    before = book.newest("tocsin/1/roster", body.party)
-    if before is None or before.digest == document.digest:
-        return "", staff.describe(agreement, body)
-    return subject(before), staff.diff(agreement, trust.roster(body.party).body, body)
-
-
-def _see_status(body: pb.Status) -> list[str]:
-    lines = [
-        f"issued {terms.moment(body.issue_time_ms)}",
-        f"newest agreement {body.agreement.version}, party document {body.party_document.version},"
-        f" roster {body.roster.generation}.{body.roster.version}",
-    ]
-    return lines + [f"stops {staff.suspended(s)}: {s.reason}" for s in body.suspensions]
 
 
 def _require_expected(shown: Shown, expect: str | None, *, yes: bool) -> None:

@@ -217,10 +217,10 @@ def staff(office: Office, party: str, bundle: str) -> None:
     publish_roster(office, party, f"{party}.roster.draft", bundle)
 
 
-def publish_roster(office: Office, party: str, draft: str, bundle: str) -> None:
+def publish_roster(office: Office, party: str, draft: str, bundle: str, *more: str) -> None:
     """Sign, combine, publish into the bundle, and issue a status."""
     held = ("--held", bundle)
-    office.sign("roster", draft, f"{party}-staff", f"{draft}.signed", *held)
+    office.sign("roster", draft, f"{party}-staff", f"{draft}.signed", *held, *more)
     office.ok("roster", "combine", f"{draft}.signed", *held, "--out", f"{draft}.whole")
     office.ok("roster", "publish", f"{draft}.whole", *held, "--out", bundle, "--replace")
     office.ok("status", "issue", "--bundle", bundle, "--keystore", f"{party}-duty.keys")

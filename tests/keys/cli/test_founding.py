@@ -99,11 +99,26 @@ def test_diff_says_who_gains_and_who_loses(office: Office) -> None:
     assert book.founded().agreement(2**62).body.version == 2
 
 
-def test_an_amendment_takes_effect_no_sooner_than_r(office: Office) -> None:
+def test_an_amendment_takes_effect_no_sooner_than_r(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     text = office.path("terms.toml").read_text()
     office.path("soon.toml").write_text(text.replace("# effective = 2027", "effective = 2026"))
-    said = office.refused("agreement", "draft", "soon.toml", "--held", "founding.bundle", "--out", "x", code=2)
-    assert "no sooner than R" in said
+    held = ("--held", "founding.bundle")
+    refused = office.refused("agreement", "draft", "soon.toml", *held, "--out", "x", code=1)
+    assert "takes effect after what it amends" in refused
+    office.ok("agreement", "draft", "terms.toml", *held, "--out", "a2")
+    # Nobody signs it, and nobody publishes it, when there is no R left before it takes effect.
+    late = books_now() + 8 * 86_400_000
+    monkeypatch.setattr("keys.cli.signing.now_ms", lambda: late)
+    said = office.refused(*office.signing("agreement", "a2", "kr-first", "x", *held), code=2)
+    assert "is too early" in said
+    monkeypatch.undo()
+    for who in ("kr-first", "kr-third", "nl-first", "nl-second"):
+        office.sign("agreement", "a2", who, f"a2.{who}", *held)
+    copies = [f"a2.{who}" for who in ("kr-first", "kr-third", "nl-first", "nl-second")]
+    office.ok("agreement", "combine", *copies, *held, "--out", "a2.signed")
+    monkeypatch.setattr("keys.cli.agreement.now_ms", lambda: late)
+    said = office.refused("agreement", "publish", "a2.signed", *held, "--out", "x", code=2)
+    assert "the earliest that works is" in said
 
 
 @pytest.mark.parametrize(
