@@ -164,15 +164,13 @@ def witness(view: pb.LogView, identity: bytes, papers: Papers, sender: str, endi
     return Witness(last.origin, last.node, at, last.size, last.time_ms, tuple(cosigners), counts)
 
 
-def check_envelope(pruned: env.Pruned, papers: Papers) -> tuple[bytes, env.Header, docs.Agreement]:
-    """Identity, signature and header of the envelope, and the right of its sender to publish it."""
-    entry = pae("tocsin/1/envelope", pruned.header, pruned.commitment, pruned.items_root, pruned.wraps_digest,
-                pruned.ciphertext_digest, pruned.ciphertext_length)  # fmt: skip
-    identity = leaf_digest(entry)
+def check_envelope(pruned: env.Pruned, papers: Papers) -> tuple[bytes, env.Header]:
+    """Identity, signature and header of the envelope."""
+    parts = (pruned.header, pruned.commitment, pruned.items_root, pruned.wraps_digest, pruned.ciphertext_digest)
+    identity = leaf_digest(pae("tocsin/1/envelope", *parts, pruned.ciphertext_length))
     listed = [(d, k) for r in papers.rosters.values() for d in r.desks for k in d.keys if k.key.suite == pruned.suite]
-    desk, key = next(
-        (x for x in listed if suite.key_id(x[1].key.suite, "desk", x[1].key.key) == pruned.key), (None, None)
-    )
+    found = (x for x in listed if suite.key_id(x[1].key.suite, "desk", x[1].key.key) == pruned.key)
+    desk, key = next(found, (None, None))
     if desk is None or key is None:
         raise EvidenceError("no roster here lists the key that signed")
     if not signed_by(key.key, pae("tocsin/1/envelope", identity), pruned.signature, "tocsin/1/envelope"):
@@ -180,15 +178,28 @@ def check_envelope(pruned: env.Pruned, papers: Papers) -> tuple[bytes, env.Heade
     header = parse_canonical(env.Header, pruned.header)
     same = (header.suite, header.key, header.padded_length) == (pruned.suite, pruned.key, pruned.ciphertext_length - 16)
     need(same and header.sender == desk.desk and header.lineage == papers.lineage, "the header contradicts its outside")
-    agreement, time = papers.agreements.get(header.agreement), header.create_time_ms
-    pinned = next((papers.rosters.get(p.digest) for p in header.rosters if p.party == party_of(header.sender)), None)
+    names = [reader.desk for reader in header.audience]
+    need(names == sorted(set(names)) and header.sender not in names and header.seq > 0, "the header is not well-formed")
+    return identity, header
+
+
+def check_rights(header: env.Header, papers: Papers) -> docs.Agreement:
+    """The agreement and the roster that the envelope pins let its sender publish it with this key at that time."""
+    agreement, time, party = papers.agreements.get(header.agreement), header.create_time_ms, party_of(header.sender)
+    pin = next((pin for pin in header.rosters if pin.party == party), env.RosterPin())
+    pinned = papers.rosters.get(pin.digest)
     if agreement is None or pinned is None:
         raise EvidenceError("the agreement or the roster that the envelope pins is not in the file")
-    end = min([agreement.expire_time_ms] + [a.effective_time_ms + a.grace_ms for a in papers.agreements.values()
-                                            if a.version == agreement.version + 1])  # fmt: skip
+    numbered = (agreement.version, pinned.generation, pinned.version) == (
+        header.agreement_version, pin.generation, pin.version)  # fmt: skip
+    need(numbered and pinned.party == party, "a pinned document has another number than its digest says")
+    need(header.suite in agreement.suites, f"agreement {agreement.version} does not allow suite {header.suite}")
+    successors = [a for a in papers.agreements.values() if a.version == agreement.version + 1]
+    end = min([agreement.expire_time_ms, *(a.effective_time_ms + a.grace_ms for a in successors)])
     need(agreement.effective_time_ms - agreement.skew_ms <= time < end, "the agreement was not in force at that time")
+    need(time < header.expire_time_ms <= time + agreement.lifetime_ms, "the envelope claims another life than agreed")
     live = pinned.issue_time_ms - agreement.skew_ms <= time < pinned.expire_time_ms
-    need(live and pinned.party == party_of(header.sender), "the roster was not in force at that time")
+    need(live, "the roster was not in force at that time")
     used = desk_key(pinned, header.sender, header.key)
     active = used is not None and used.state == docs.KEY_STATE_ACTIVE and used.first_use_ms <= time
     need(
@@ -196,10 +207,11 @@ def check_envelope(pruned: env.Pruned, papers: Papers) -> tuple[bytes, env.Heade
     )
     mission = next((m for m in pinned.missions if m.mission == header.sender.partition("/")[0]), docs.Mission())
     selectors = (s for c in agreement.channels if c.channel == header.channel for s in c.publish)
-    may = any(s.party in ("", pinned.party) and s.kind in (0, mission.kind) and s.mission in ("", mission.mission)
-              for s in selectors)  # fmt: skip
+    may = any(
+        s.party in ("", party) and s.kind in (0, mission.kind) and s.mission in ("", mission.mission) for s in selectors
+    )
     need(may or bool(header.answers), f"the agreement does not let {header.sender} publish on {header.channel}")
-    return identity, header, agreement
+    return agreement
 
 
 def verify(data: bytes, lineage: bytes) -> Proof:
@@ -218,7 +230,8 @@ def verify(data: bytes, lineage: bytes) -> Proof:
     for document in file.documents:
         papers.take(document)
     pruned = parse_canonical(env.Pruned, file.envelope)
-    identity, header, agreement = check_envelope(pruned, papers)
+    identity, header = check_envelope(pruned, papers)
+    agreement = check_rights(header, papers)
     need(len(file.salt) == 16 and 1 <= file.count <= 1024, "the salt is 16 bytes, a batch has 1 to 1,024 items")
     leaf = leaf_digest(pae("tocsin/1/item", file.salt, file.item))
     need(climb(file.index, file.count, leaf, file.proof) == pruned.items_root, "the item is not in the envelope")

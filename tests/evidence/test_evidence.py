@@ -206,6 +206,40 @@ def test_a_desk_that_may_not_publish_proves_nothing(trust: Trust) -> None:
         verify.verify(show(trust, made), world().lineage)
 
 
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"agreement_version": 2}, "another number"),
+        ({"expire_time_ms": NOON + 15 * 24 * 3600_000}, "another life"),
+        ({"create_time_ms": NOON - 3600_000}, "not in force"),
+        ({"channel": "gossip"}, "does not let"),
+        ({"agreement": bytes(32)}, "not in the file"),
+        ({"lineage": bytes(32)}, "contradicts"),
+    ],
+)
+def test_a_header_outside_the_agreement_proves_nothing(trust: Trust, fields: dict[str, object], text: str) -> None:
+    header = draft(trust)
+    for name, value in fields.items():
+        setattr(header, name, value)
+    made = send(trust, header, content=CONTENT)
+    with pytest.raises(EvidenceError, match=text):
+        verify.verify(show(trust, made), world().lineage)
+
+
+def test_a_suite_the_agreement_does_not_list_proves_nothing(trust: Trust, monkeypatch: Patch) -> None:
+    made = sealed(trust)
+    rights = verify.check_rights
+
+    def retired(header: env.Header, held: papers.Papers) -> docs.Agreement:
+        for agreement in held.agreements.values():
+            del agreement.suites[:]
+        return rights(header, held)
+
+    monkeypatch.setattr(verify, "check_rights", retired)
+    with pytest.raises(EvidenceError, match="does not allow suite"):
+        verify.verify(show(trust, made), world().lineage)
+
+
 def test_a_key_of_another_desk_proves_nothing(trust: Trust) -> None:
     made = send(trust, draft(trust), content=CONTENT, key=world().desks["nl.bz/supply"])
     assert isinstance(made, envelope.Sealed)
