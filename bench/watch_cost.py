@@ -8,9 +8,10 @@ import numpy as np
 from exchange.report import new_report_id
 from exchange.v1 import report_pb2 as pb
 from exchange.watch import pooling
-from exchange.watch.board import Board, flags
+from exchange.watch.board import Board
 from exchange.watch.months import month_text
 from exchange.watch.screens import screens
+from exchange.watch.views import flags
 
 ITEMS, MISSIONS, MONTHS = 4000, 60, 120
 MEASURED_ITEMS = 200

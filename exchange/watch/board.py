@@ -14,19 +14,20 @@ import numpy as np
 from exchange.units import NO_RATES, ConversionError, Rates
 from exchange.v1 import report_pb2 as pb
 from exchange.watch import intake, pooling
-from exchange.watch.cadence import conflicts, said
+from exchange.watch.cadence import conflicts
 from exchange.watch.defaults import DEFAULTS
 from exchange.watch.errors import ObservationError
 from exchange.watch.months import month_text
 from exchange.watch.notices import Notice, NoticeKind
-from exchange.watch.pooling import Pooled, Vote
+from exchange.watch.pooling import Pooled
 from exchange.watch.rolling import Floats
-from exchange.watch.rules import RULES, direction, explain, score
 from exchange.watch.screens import Screen, screens
 from exchange.watch.series import Observation, Series, SeriesKey
 from exchange.watch.thresholds import Thresholds
+from exchange.watch.views import WINDOW_MONTHS, View
 
-WINDOW_MONTHS: Final = 144  # what is scored: the longest memory of a rule and of a pool, with room
+VALID_MONTHS: Final = 6  # an alarm on an older month is no news
+POOL_MONTHS: Final = 3
 ORDERS_DOUBT: Final = 0.5
 LARGE_REVISION: Final = 0.5  # of the value before
 OLD_MONTHS: Final = 13  # a revision of something older is shown, though customs do it every year
@@ -44,16 +45,6 @@ class Group(NamedTuple):
 def group_of(key: SeriesKey) -> Group:
     """The group of a series."""
     return Group(key.item, key.indicator, key.market)
-
-
-def flags(values: Floats, kind: int, market: int, screen: Screen) -> Floats:
-    """Which months a screen flags: 1 or 0, NaN where no rule of it has a score. Any leading shape, months last."""
-    way = direction(kind, market)
-    out = np.full(values.shape, np.nan)
-    for rule, threshold in screen.rules:
-        found = score(RULES[rule], values, way=way)
-        out = np.fmax(out, np.where(np.isnan(found), np.nan, found >= threshold))
-    return out
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,41 +82,6 @@ class Update:
     notices: tuple[Notice, ...]
 
 
-class _View:
-    """What follows from one series, worked out once after each change."""
-
-    def __init__(self, series: Series, thresholds: Thresholds) -> None:
-        self.series = series
-        key = series.key
-        first, values = series.monthly()
-        self.first = first + max(values.size - WINDOW_MONTHS, 0)
-        self.values = values[-WINDOW_MONTHS:]
-        self.screens = screens(key.indicator, thresholds)
-        self.flags = {one.name: flags(self.values, key.indicator, key.market, one) for one in self.screens}
-        self.newest = series.newest()
-        self.said = said(series)
-        self.vote = Vote(key.reporter, key.reporter, 0.0)
-        if self.newest is not None:
-            weight = pooling.admiralty_weight(*self.newest.grade)
-            self.vote = Vote(key.reporter, self.newest.origin, weight)
-        self.alarms = {
-            one.name: self._alarm(one) for one in self.screens if self.values.size and self.flags[one.name][-1] > 0
-        }
-
-    def _alarm(self, screen: Screen) -> tuple[int, str]:
-        """Month since which the newest month is in alarm without a break, and why it is."""
-        key = self.series.key
-        month = self.values.size - 1
-        (named,) = pooling.in_alarm(self.flags[screen.name][None], [key.reporter], month, self.first)
-        way = direction(key.indicator, key.market)
-        reasons = []
-        for rule, threshold in screen.rules:
-            value = float(score(RULES[rule], self.values, way=way)[-1])
-            if value >= threshold:
-                reasons.append(explain(RULES[rule], value, threshold))
-        return named.since, f"{key.reporter}: {'; '.join(reasons)}"
-
-
 class Board:
     """All series of one desk.
 
@@ -140,7 +96,7 @@ class Board:
         self._groups: dict[Group, dict[SeriesKey, None]] = defaultdict(dict)
         self._of_reporter: dict[str, int] = defaultdict(int)
         self._by_report: dict[bytes, list[SeriesKey]] = {}
-        self._views: dict[SeriesKey, _View] = {}
+        self._views: dict[SeriesKey, View] = {}
 
     def restore(self, series: Iterable[Series]) -> None:
         """Take series from the archive; what is known of them already is replaced."""
@@ -213,81 +169,107 @@ class Board:
         if key not in keys:
             keys.append(key)
 
-    def _view(self, key: SeriesKey) -> _View:
+    def _view(self, key: SeriesKey) -> View:
         if key not in self._views:
-            self._views[key] = _View(self._series[key], self._thresholds)
+            self._views[key] = View(self._series[key], self._thresholds)
         return self._views[key]
 
-    def _views_of(self, group: Group) -> list[_View]:
+    def _views_of(self, group: Group) -> list[View]:
         """Of the series of a group that have a standing value."""
         views = (self._view(key) for key in self._groups.get(group, ()))
         return [view for view in views if view.newest is not None]
 
-    def pool(self, group: Group, screen: str) -> tuple[int, Sequence[pooling.Voice], Floats, Pooled] | None:
-        """First month, voices, their flags and the pool of a group; None if nothing can be scored."""
-        views = [view for view in self._views_of(group) if screen in view.flags and view.values.size]
-        if not views:
-            return None
-        last = max(view.first + view.values.size for view in views)
-        start = max(min(view.first for view in views), last - WINDOW_MONTHS)
-        matrix = np.full((len(views), last - start), np.nan)
-        for row, view in zip(matrix, views, strict=True):
-            part = view.flags[screen][max(start - view.first, 0) :]
-            at = max(view.first - start, 0)
-            row[at : at + part.size] = part
-        voices = pooling.voices([view.vote for view in views])
-        merged = pooling.merged(matrix, voices)
-        return start, voices, merged, pooling.pool(merged, np.array([voice.weight for voice in voices]))
+    def pool(self, group: Group, screen: str) -> "GroupPool | None":
+        """The pool of a group; None if nothing can be scored."""
+        return _pool(self._views_of(group), screen)
 
     def alarms(self, group: Group, *, missing: Mapping[str, float] | None = None) -> list[Alarm]:
-        """What is in alarm over a group in its newest month: the pool first, then each series.
+        """What is in alarm over a group: the pool first, then each series. Nothing older than VALID_MONTHS.
 
         Args:
             group: Which.
             missing: Share of what each mission owes that is overdue, 0 to 1 (exchange.watch.cadence).
         """
-        out: list[Alarm] = []
+        views = self._views_of(group)
         own, caveat = _doubt_of_kind(group)
-        doubt = 1 - (1 - _doubt(self._views_of(group), missing or {})) * (1 - own)
+        doubt = 1 - (1 - _doubt(views, missing or {})) * (1 - own)
+        newest = max((view.last for view in views), default=0)
+        out: list[Alarm] = []
         for screen in screens(group.indicator, self._thresholds):
-            pooled = self.pool(group, screen.name)
+            pooled = _pool(views, screen.name)
             if pooled is not None:
-                out += self._pool_alarm(group, screen, pooled, doubt)
-            out += self._single_alarms(group, screen, doubt)
+                out += _pool_alarm(group, screen, pooled, views, doubt)
+            fresh = (view for view in views if view.last > newest - VALID_MONTHS)
+            out += [_single_alarm(group, screen, view, doubt) for view in fresh if screen.name in view.alarms]
         return [replace(alarm, reason=alarm.reason + caveat) for alarm in out] if caveat else out
 
-    def _pool_alarm(
-        self, group: Group, screen: Screen, found: tuple[int, Sequence[pooling.Voice], Floats, Pooled], doubt: float
-    ) -> list[Alarm]:
-        first, voices, matrix, pooled = found
-        month = matrix.shape[1] - 1
-        if not pooled.alarm[month]:
-            return []
-        named = pooling.in_alarm(matrix, [voice.name for voice in voices], month, first)
-        on = [voice for row, voice in enumerate(voices) if matrix[row, month] > 0]
-        weight = sum(voice.weight for voice in on) / len(on)
-        names = tuple((one.name, month_text(one.since)) for one in named)
-        reporters = {name for voice in on for name in voice.reporters}
-        reports = _reports(view for view in self._views_of(group) if view.vote.reporter in reporters)
-        reason = pooling.explain(pooled, month, named)
-        tail = float(pooled.tail[month])
-        text = month_text(first + month)
-        return [Alarm(group, screen.name, text, True, names, tail, weight * (1 - doubt), reports, reason)]
 
-    def _single_alarms(self, group: Group, screen: Screen, doubt: float) -> list[Alarm]:
-        out: list[Alarm] = []
-        for view in self._views_of(group):
-            if screen.name in view.alarms:
-                since, reason = view.alarms[screen.name]
-                month = month_text(view.first + view.values.size - 1)
-                names = ((view.vote.reporter, month_text(since)),)
-                confidence = view.vote.weight * (1 - doubt)
-                reports = _reports([view])
-                out.append(Alarm(group, screen.name, month, False, names, 1.0, confidence, reports, reason))
-        return out
+class GroupPool(NamedTuple):
+    """The pool of a group: number of its first month, voices, their flags (voices, months), and the pool by month."""
+
+    first: int
+    voices: Sequence[pooling.Voice]
+    flags: Floats
+    pooled: Pooled
 
 
-def _reports(views: Iterable[_View]) -> tuple[bytes, ...]:
+def _pool(all_views: Sequence[View], screen: str) -> GroupPool | None:
+    views = [view for view in all_views if screen in view.flags and view.values.size]
+    if not views:
+        return None
+    end = max(view.last for view in views) + 1
+    start = max(min(view.first for view in views), end - WINDOW_MONTHS)
+    matrix = np.full((len(views), end - start), np.nan)
+    for row, view in zip(matrix, views, strict=True):
+        part = view.flags[screen][max(start - view.first, 0) :]
+        at = max(view.first - start, 0)
+        row[at : at + part.size] = part
+    voices = pooling.voices([view.vote for view in views])
+    merged = pooling.merged(matrix, voices)
+    return GroupPool(start, voices, merged, pooling.pool(merged, np.array([voice.weight for voice in voices])))
+
+
+def _pool_alarm(group: Group, screen: Screen, pool: GroupPool, views: Sequence[View], doubt: float) -> list[Alarm]:
+    # Not the newest month alone: there the first to report would stand by itself, and silence all the others.
+    recent = np.flatnonzero(pool.pooled.alarm)
+    if not recent.size or recent[-1] < pool.flags.shape[1] - POOL_MONTHS:
+        return []
+    month = int(recent[-1])
+    named = pooling.in_alarm(pool.flags, [voice.name for voice in pool.voices], month, pool.first)
+    on = [voice for row, voice in enumerate(pool.voices) if pool.flags[row, month] > 0]
+    weight = sum(voice.weight for voice in on) / len(on)
+    reporters = {name for voice in on for name in voice.reporters}
+    return [
+        Alarm(
+            group,
+            screen.name,
+            month_text(pool.first + month),
+            pooled=True,
+            voices=tuple((one.name, month_text(one.since)) for one in named),
+            tail=float(pool.pooled.tail[month]),
+            confidence=weight * (1 - doubt),
+            reports=_reports(view for view in views if view.vote.reporter in reporters),
+            reason=pooling.explain(pool.pooled, month, named),
+        )
+    ]
+
+
+def _single_alarm(group: Group, screen: Screen, view: View, doubt: float) -> Alarm:
+    since, reason = view.alarms[screen.name]
+    return Alarm(
+        group,
+        screen.name,
+        month_text(view.last),
+        pooled=False,
+        voices=((view.vote.reporter, month_text(since)),),
+        tail=1.0,
+        confidence=view.vote.weight * (1 - doubt),
+        reports=_reports([view]),
+        reason=reason,
+    )
+
+
+def _reports(views: Iterable[View]) -> tuple[bytes, ...]:
     return tuple(sorted({view.newest.report for view in views if view.newest is not None}))
 
 
@@ -299,7 +281,7 @@ def _doubt_of_kind(group: Group) -> tuple[float, str]:
     return 0.0, ""
 
 
-def _doubt(views: Sequence[_View], missing: Mapping[str, float]) -> float:
+def _doubt(views: Sequence[View], missing: Mapping[str, float]) -> float:
     """How much confidence conflicts and missing reports cost, 0 to 0.75: lowered, never taken away altogether."""
     reporters = {view.vote.reporter for view in views}
     owed = sum(missing.get(name, 0.0) for name in reporters) / max(len(reporters), 1)

@@ -79,16 +79,19 @@ def voices(votes: Sequence[Vote]) -> list[Voice]:
     nor say over what others quote. What several missions quote has the weight of the one that stands behind it most.
     """
     named: dict[str, set[str]] = defaultdict(set)
-    by_origin: dict[str, list[int]] = defaultdict(list)
+    rows_of: dict[str, dict[str, list[int]]] = {}
     for row, vote in enumerate(votes[:MAX_VOICES]):
         named[vote.reporter].add(vote.origin)
-        by_origin[vote.origin].append(row)
+        rows_of.setdefault(vote.origin, {}).setdefault(vote.reporter, []).append(row)
     out: list[Voice] = []
-    for origin, rows in sorted(by_origin.items()):
-        reporters = tuple(sorted({votes[row].reporter for row in rows}))
-        parts: dict[str, list[int]] = {name: [r for r in rows if votes[r].reporter == name] for name in reporters}
-        split = [(row, votes[row].weight / len(named[name]) / len(own)) for name, own in parts.items() for row in own]
-        weight = max(max(votes[row].weight for row in own) / len(named[name]) for name, own in parts.items())
+    for origin, by_reporter in sorted(rows_of.items()):
+        reporters = tuple(sorted(by_reporter))
+        split: list[tuple[int, float]] = []
+        weight = 0.0
+        for name, rows in by_reporter.items():
+            parts = len(named[name])
+            split += [(row, votes[row].weight / parts / len(rows)) for row in rows]
+            weight = max(weight, *(votes[row].weight / parts for row in rows))
         out.append(Voice(origin if len(reporters) > 1 else reporters[0], reporters, weight, tuple(split)))
     return out
 

@@ -18,7 +18,7 @@ _STAGES: Final = {name.removeprefix("STAGE_").lower(): number for name, number i
     "gas": pb.STAGE_MATERIAL,
     "chemical": pb.STAGE_MATERIAL,
     "mask": pb.STAGE_MATERIAL,
-    "component": pb.STAGE_CHIP,
+    "component": pb.STAGE_EQUIPMENT,
 }
 
 

@@ -172,7 +172,7 @@ def test_one_newspaper_is_one_voice_however_many_missions_quote_it() -> None:
         tell(quoting, imports(260, origin="one newspaper"), sender=f"kr.m{number:02d}/a")
     found = quoting.pool(same, "surge")
     assert found is not None
-    assert {voice.name for voice in found[1]} == {"kr.m09", "kr.m10", "kr.m11", "one newspaper"}
+    assert {voice.name for voice in found.voices} == {"kr.m09", "kr.m10", "kr.m11", "one newspaper"}
     assert pools(quoting, same) == []
 
 
@@ -367,5 +367,22 @@ def test_no_alarm_comes_from_the_future_of_the_board() -> None:
     board, group = quiet_board(4, lambda n: 100)
     found = board.pool(group, "surge")
     assert found is not None
-    first, _, matrix, _ = found
-    assert first + matrix.shape[1] - 1 == LAST
+    assert found.first + found.flags.shape[1] - 1 == LAST
+
+
+def test_the_first_to_report_a_month_does_not_silence_the_others() -> None:
+    board, group = quiet_board(12, lambda n: 260 if n < 9 else 100)
+    tell(board, imports(100, "2025-01", origin="customs-0"), sender="kr.m00/a")
+    (alarm,) = pools(board, group)
+    assert alarm.month == "2024-12"
+
+
+def test_an_old_alarm_is_no_news() -> None:
+    board = Board()
+    group = tell_months(board, [*CALM, 400], imports, sender="nl.bz/a", origin="x")
+    assert len(board.alarms(group)) == 1
+    tell(board, imports(100, "2025-01", origin="y"), sender="kr.motie/a", at=NOW)
+    assert len(board.alarms(group)) == 1
+    late = NOW + 200 * 86_400_000
+    tell(board, imports(100, "2025-06", origin="y"), sender="kr.motie/a", at=late)
+    assert board.alarms(group) == []
