@@ -144,6 +144,8 @@ def _now(trust: Trust, now_ms: int) -> Iterator[Finding]:
 def _agreement_group(document: Document, trust: Trust, party: str) -> Group:
     chain = [documents.body(d, pb.Party).root for d in trust.documents() if _is_party(d, party)]
     groups = [Group(f"{party} root", keys, "root") for keys in chain]
+    # A party nobody knows: no key of it counts.
+    groups.append(Group(f"{party} root", pb.RoleKeys(threshold=1), "root"))
     return next((g for g in groups if g.explain(document).complete), groups[0])
 
 

@@ -18,7 +18,6 @@ STATES: Final[dict[int, str]] = {
     pb.KEY_STATE_TAINTED: "tainted",
     pb.KEY_STATE_REVOKED: "revoked",
 }
-_SHORT: Final = 8
 
 
 def describe(agreement: pb.Agreement, roster: pb.Roster) -> list[str]:
@@ -32,8 +31,9 @@ def diff(agreement: pb.Agreement, old: pb.Roster, new: pb.Roster) -> list[str]:
     lines += _compare(old.missions, new.missions, lambda m: m.mission, _mission, "mission")
     lines += _compare(old.desks, new.desks, lambda d: d.desk, _desk, "desk")
     lines += _compare(old.nodes, new.nodes, lambda n: n.node, _node, "node")
-    lines += _compare(old.revocations, new.revocations, lambda r: r.key.hex(), _revocation, "revocation of key")
-    lines += _compare(old.suspensions, new.suspensions, suspended, lambda s: {"": s.reason}, "suspension of")
+    # Named by all they say: of two for one key or channel, neither hides the other.
+    lines += _compare(old.revocations, new.revocations, _revocation, lambda _: {}, "revocation of key")
+    lines += _compare(old.suspensions, new.suspensions, _suspension, lambda _: {}, "suspension of")
     if old.expire_time_ms != new.expire_time_ms:
         lines.append(f"the roster ends {terms.moment(new.expire_time_ms)}")
     return lines
@@ -99,8 +99,9 @@ def _desk(desk: pb.Desk) -> dict[str, str]:
         until = f" to {terms.moment(listed.last_use_ms)}" if listed.last_use_ms else ""
         since = f" from {terms.moment(listed.first_use_ms)}" if listed.first_use_ms else ""
         state = STATES.get(listed.state, f"state {listed.state}")
+        # Whole: of two keys that share a short form, made to share it, one would go unseen.
         identity = suite.key_id(listed.key.suite, "desk", listed.key.key).hex()
-        facts[f"key {identity[:_SHORT]}"] = f"{state}{since}{until}, suite {listed.key.suite}"
+        facts[f"key {identity}"] = f"{state}{since}{until}, suite {listed.key.suite}"
     return facts
 
 
@@ -109,13 +110,17 @@ def _node(node: pb.Node) -> dict[str, str]:
     return {
         "address": node.endpoint,
         "enrolment": node.enrol_endpoint,
-        "log key": f"{log_key[:_SHORT]}, suite {node.log_key.suite}",
+        "log key": f"{log_key}, suite {node.log_key.suite}",
         "relays": ", ".join(node.relays) or "none",
     }
 
 
-def _revocation(revocation: pb.Revocation) -> dict[str, str]:
-    return {"": f"{terms.moment(revocation.time_ms)}: {revocation.reason}"}
+def _revocation(revocation: pb.Revocation) -> str:
+    return f"{revocation.key.hex()}, {terms.moment(revocation.time_ms)}: {revocation.reason}"
+
+
+def _suspension(suspension: pb.Suspension) -> str:
+    return f"{suspended(suspension)}: {suspension.reason}"
 
 
 def _compare(
@@ -132,7 +137,8 @@ def _compare(
         if now is None:
             lines.append(f"{what} {name} is gone")
         elif was is None:
-            lines.append(f"new {what} {name}: {'; '.join(f'{k} {v}'.strip() for k, v in facts_of(now).items())}")
+            said = "; ".join(f"{fact} {value}" for fact, value in facts_of(now).items())
+            lines.append(f"new {what} {name}" + (f": {said}" if said else ""))
         elif _bytes(was) != _bytes(now):
             lines += [f"{what} {name}: {change}" for change in _changes(facts_of(was), facts_of(now))]
     return lines
@@ -140,7 +146,7 @@ def _compare(
 
 def _changes(was: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     changed = [
-        f"{fact} {was.get(fact, 'none')} -> {now.get(fact, 'none')}".strip()
+        f"{fact} {was.get(fact, 'none')} -> {now.get(fact, 'none')}"
         for fact in dict.fromkeys((*was, *now))
         if was.get(fact) != now.get(fact)
     ]

@@ -72,7 +72,7 @@ def parse(text: str, *, name: str, now_ms: int) -> pb.Agreement:
     """
     try:
         read = _Terms.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise UsageError(f"{name}: {error}", hint="compare with `tocsin-keys agreement example`") from None
     except ValidationError as error:
         first = error.errors()[0]
@@ -93,6 +93,9 @@ class _BadValueError(Exception):
 
 def _body(read: _Terms, now_ms: int) -> pb.Agreement:
     bounds = read.bounds
+    for what, numbers in (("suites", read.suites), ("protocols", read.protocols)):
+        if any(not 0 < number < 2**32 for number in numbers):
+            raise _BadValueError([what], "are numbers above 0")
     body = pb.Agreement(
         version=1,
         title=read.title,

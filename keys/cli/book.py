@@ -131,8 +131,7 @@ def groups(document: Document, book: Book) -> tuple[Group, ...]:
         MissingDocumentError: A party's document is not held.
         UsageError: A type no holder signs.
     """
-    body = documents.BODIES[document.type]()
-    body.ParseFromString(document.body)
+    body = documents.body(document, documents.BODIES[document.type])
     if isinstance(body, pb.Party):
         own = [Group(f"{body.party} root", body.root, "root")]
         if body.version > 1:
