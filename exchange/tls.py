@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from exchange.errors import IdentityError
+from keys import node_keys
 from keys.trust import Trust, mission_of, party_of
 from keys.v1 import documents_pb2 as docs
 
@@ -133,23 +134,41 @@ def caller_name(certificate_pem: bytes, trust: Trust, *, now_ms: int) -> str:
     except MALFORMED:
         raise IdentityError("the certificate is malformed") from None
     node = hosting_node(trust, name)
-    entry = trust.node(node) if node else None
-    ca = pinned_ca(entry) if entry else None
-    if ca is None:
+    cas = pinned_cas(trust, node, now_ms=now_ms) if node else ()
+    if not cas:
         raise IdentityError(f"{name} is in no roster, or its node has no usable CA there", name=name)
-    try:
-        certificate.verify_directly_issued_by(ca)
-    except (*MALFORMED, TypeError, InvalidSignature):
-        raise IdentityError(f"the certificate of {name} is not issued by the CA of {node}", name=name) from None
+    if not any(issued_by(certificate, ca) for ca in cas):
+        raise IdentityError(f"the certificate of {name} is not issued by the CA of {node}", name=name)
     now = datetime.fromtimestamp(now_ms / 1000, UTC)
     if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
         raise IdentityError(f"the certificate of {name} is out of date", name=name)
     return name
 
 
-def trusted_cas(trust: Trust) -> bytes:
-    """PEM bundle of every node's CA: opens the handshake; `caller_name` decides afterwards."""
-    return b"".join(pem(ca) for node in trust.nodes() if (ca := pinned_ca(node)))
+def trusted_cas(trust: Trust, *, now_ms: int) -> bytes:
+    """PEM bundle of every node's CAs: opens the handshake; `caller_name` decides afterwards."""
+    return b"".join(pem(ca) for node in trust.nodes() for ca in pinned_cas(trust, node.node, now_ms=now_ms))
+
+
+def pinned_cas(trust: Trust, node: str, *, now_ms: int) -> tuple[x509.Certificate, ...]:
+    """The CAs a node's certificates may be issued by now, the newest first; two while one replaces the other.
+
+    Source: docs/PROTOCOL.md section 11.2; keys/node_keys.py.
+    """
+    if trust.node(node) is None:
+        return ()
+    accepted = node_keys.cas_accepted(trust, node, now_ms=now_ms)
+    found = (pinned_ca(docs.Node(node=node, tls_ca=der)) for der in accepted)
+    return tuple(ca for ca in found if ca is not None)
+
+
+def issued_by(certificate: x509.Certificate, ca: x509.Certificate) -> bool:
+    """Whether a CA issued a certificate, directly."""
+    try:
+        certificate.verify_directly_issued_by(ca)
+    except (*MALFORMED, TypeError, InvalidSignature):
+        return False
+    return True
 
 
 def pinned_ca(node: docs.Node) -> x509.Certificate | None:

@@ -14,13 +14,14 @@ from exchange.desk.holdings import Holdings
 from exchange.errors import ProofError
 from exchange.v1 import exchange_pb2 as pb
 from exchange.v1 import exchange_pb2_grpc as rpc
-from keys import founding
+from keys import founding, node_keys
 from keys.encoding import pae
 from keys.errors import TocsinError
 
 log = structlog.get_logger("tocsin.desk")
 RETRY_S: Final = (0.2, 60.0)
-RENEW_MS: Final = 10 * founding.DAY_MS
+DAY_MS: Final = founding.DAY_MS
+RENEW_MS: Final = 10 * DAY_MS
 ENROL_S: Final = 10
 ANSWER_S: Final = 20
 
@@ -40,7 +41,8 @@ class Link:
             TocsinError: The node refuses or does not answer.
         """
         own, entry = self._own, self._own.node_entry()
-        credentials = grpc.ssl_channel_credentials(tls.der_to_pem(entry.tls_ca))
+        cas = tls.pinned_cas(own.trust, entry.node, now_ms=own.clock())
+        credentials = grpc.ssl_channel_credentials(b"".join(tls.pem(ca) for ca in cas) or tls.der_to_pem(entry.tls_ca))
         options = [*wire.CLIENT_OPTIONS, ("grpc.ssl_target_name_override", entry.node)]
         csr = tls.request(own.name, own.tls_key)
         request = pb.EnrolRequest(desk=own.name, csr=csr, time_ms=own.clock())
@@ -51,7 +53,7 @@ class Link:
                 answer = await rpc.ExchangeStub(channel).Enrol(request, timeout=ENROL_S)
         except grpc.aio.AioRpcError as failure:
             raise wire.error_from(failure) from None
-        if answer.ca != entry.tls_ca:
+        if answer.ca not in node_keys.cas_accepted(own.trust, entry.node, now_ms=own.clock()):
             raise ProofError("the node's CA is not the one in the roster")
         (own.directory / "tls.pem").write_bytes(tls.der_to_pem(answer.certificate))
         await self.close()
@@ -60,8 +62,13 @@ class Link:
         path = self._own.directory / "tls.pem"
         if not path.exists():
             return True
-        until = x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc
-        return until.timestamp() * 1000 - self._own.clock() < RENEW_MS
+        own, certificate = self._own, x509.load_pem_x509_certificate(path.read_bytes())
+        if certificate.not_valid_after_utc.timestamp() * 1000 - own.clock() < RENEW_MS:
+            return True
+        # While the node's CA is replaced the certificate is renewed daily, until the new one has issued it.
+        age_ms = own.clock() - certificate.not_valid_before_utc.timestamp() * 1000
+        cas = tls.pinned_cas(own.trust, own.settings.node, now_ms=own.clock())
+        return bool(cas) and age_ms > DAY_MS and not tls.issued_by(certificate, cas[0])
 
     async def stub(self) -> rpc.ExchangeStub:
         """The node's service, over mutual TLS; enrols first when the certificate is missing or ends soon."""
@@ -71,9 +78,9 @@ class Link:
         if self._channel is None:
             entry = self._own.node_entry()
             certificate = (self._own.directory / "tls.pem").read_bytes()
-            credentials = grpc.ssl_channel_credentials(
-                tls.der_to_pem(entry.tls_ca), tls.key_pem(self._own.tls_key), certificate
-            )
+            cas = tls.pinned_cas(self._own.trust, entry.node, now_ms=self._own.clock())
+            roots = b"".join(tls.pem(ca) for ca in cas) or tls.der_to_pem(entry.tls_ca)
+            credentials = grpc.ssl_channel_credentials(roots, tls.key_pem(self._own.tls_key), certificate)
             options = [*wire.CLIENT_OPTIONS, ("grpc.ssl_target_name_override", entry.node)]
             self._channel = grpc.aio.secure_channel(entry.endpoint, credentials, options=options)
         return rpc.ExchangeStub(self._channel)

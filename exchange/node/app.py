@@ -25,6 +25,7 @@ from exchange import files, tls, wire
 from exchange.clock import now_ms
 from exchange.envelope import prune
 from exchange.errors import IdentityError
+from exchange.node import authority
 from exchange.node.attaching import Attaching
 from exchange.node.core import Node
 from exchange.node.follow import Follower
@@ -152,8 +153,9 @@ class App:
         self.settings = files.load_settings(NodeSettings, self.directory / "node.toml")
         with Keystore.open(self.directory / "node.keys", self.passphrase) as store:
             self._log_key = signers.load(store, "log", suite.DESK_SUITE)
-            self._ca_key = tls.load_key(store.get("ca"))
-            self._ca = x509.load_der_x509_certificate(store.entry("ca").public)
+            self._cas = authority.load(store)
+        first = next(iter(self._cas.values()))
+        self._ca, self._ca_key = first.certificate, first.key
         self._tls_key = tls.new_key()
         self._leaf = self._issue_own()
         self.trust = Trust(bytes.fromhex(self.settings.lineage))
@@ -206,8 +208,11 @@ class App:
     def _server_configuration(self) -> grpc.ServerCertificateConfiguration:
         return grpc.ssl_server_certificate_configuration(
             [(tls.key_pem(self._tls_key), tls.pem(self._leaf))],
-            root_certificates=tls.trusted_cas(self.trust) or tls.pem(self._ca),
+            root_certificates=tls.trusted_cas(self.trust, now_ms=self.clock()) or tls.pem(self._ca),
         )
+
+    def _enrol_configuration(self) -> grpc.ServerCertificateConfiguration:
+        return grpc.ssl_server_certificate_configuration([(tls.key_pem(self._tls_key), tls.pem(self._leaf))])
 
     def _fetch_configuration(self) -> grpc.ServerCertificateConfiguration | None:
         # Runs at each handshake, on a core thread: a new roster or a renewed leaf takes effect with no restart.
@@ -230,10 +235,11 @@ class App:
             IdentityError: The peer is in no roster.
         """
         entry = self.trust.node(peer)
-        ca = tls.pinned_ca(entry) if entry else None
-        if entry is None or ca is None:
+        cas = tls.pinned_cas(self.trust, peer, now_ms=self.clock())
+        if entry is None or not cas:
             raise IdentityError(f"{peer} is in no roster, or has no usable CA there", name=peer)
-        credentials = grpc.ssl_channel_credentials(tls.pem(ca), tls.key_pem(self._tls_key), tls.pem(self._leaf))
+        roots = b"".join(tls.pem(ca) for ca in cas)
+        credentials = grpc.ssl_channel_credentials(roots, tls.key_pem(self._tls_key), tls.pem(self._leaf))
         options = [*wire.CLIENT_OPTIONS, ("grpc.ssl_target_name_override", peer)]
         return grpc.aio.secure_channel(entry.endpoint, credentials, options=options)
 
@@ -292,6 +298,7 @@ class App:
 
     async def _start(self, stack: contextlib.AsyncExitStack) -> None:
         await self._stand(stack)
+        self._tend_ca()
         server, enrol = self._server(), self._enrol_server()
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
@@ -339,7 +346,10 @@ class App:
 
     def _enrol_server(self) -> grpc.aio.Server:
         server = grpc.aio.server(options=wire.SERVER_OPTIONS, maximum_concurrent_rpcs=16)
-        credentials = grpc.ssl_server_credentials([(tls.key_pem(self._tls_key), tls.pem(self._leaf))])
+        # Renewed at each handshake, as the other listener's: whoever comes here has no other way in.
+        credentials = grpc.dynamic_ssl_server_credentials(
+            self._enrol_configuration(), self._enrol_configuration, require_client_authentication=False
+        )
         if not server.add_secure_port(self.settings.enrol_endpoint, credentials):
             raise UsageError(f"cannot listen on {self.settings.enrol_endpoint}", hint="is another node running there?")
         return server
@@ -399,7 +409,22 @@ class App:
         except OSError as error:
             log.error("cannot write the status", text=str(error))
 
+    def _tend_ca(self) -> None:
+        """Change over to the CA that is shown now, take a new one from the keystore, destroy one that is over."""
+        now = self.clock()
+        with authority.open_keystore(self.directory, self.passphrase) as store:
+            if self.trust.founded:
+                for name in authority.destroy_retired(store, self.trust, self.settings.name, now_ms=now):
+                    log.info("old CA destroyed", name=name)
+            self._cas = authority.load(store)
+        chosen = authority.choose(self._cas, self.trust, self.settings.name, now_ms=now)
+        if chosen.certificate != self._ca:
+            self._ca, self._ca_key = chosen.certificate, chosen.key
+            self._leaf = self._issue_own()
+            log.info("CA changed")
+
     async def _tend(self) -> None:
+        self._tend_ca()
         left_ms = self._leaf.not_valid_after_utc.timestamp() * 1000 - self.clock()
         if left_ms < RENEW_BEFORE_DAYS * founding.DAY_MS:
             self._leaf = self._issue_own()

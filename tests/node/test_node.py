@@ -261,9 +261,9 @@ def test_ca_under_another_name_is_not_put_beside_the_honest_ones(cluster: Cluste
     assert kr is not None
     assert nl is not None
     kr.tls_ca = copied.public_bytes(Encoding.DER)
-    assert tls.trusted_cas(trust) == tls.der_to_pem(nl.tls_ca)
+    assert tls.trusted_cas(trust, now_ms=now_ms()) == tls.der_to_pem(nl.tls_ca)
     kr.tls_ca = b"no certificate"
-    assert tls.trusted_cas(trust) == tls.der_to_pem(nl.tls_ca)
+    assert tls.trusted_cas(trust, now_ms=now_ms()) == tls.der_to_pem(nl.tls_ca)
 
 
 async def test_enrolment_by_another_key_is_refused(running: Running) -> None:
