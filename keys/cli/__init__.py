@@ -4,8 +4,9 @@ Results on stdout (`--json` for machines), talk on stderr; exit 0 done, 1 refuse
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -85,8 +86,14 @@ def _errors() -> Iterator[None]:
         sys.exit(2 if isinstance(error, UsageError) else 1)
 
 
+@cache
+def _command() -> Callable[..., object]:
+    """Built once: a process that runs many commands must not pay for it each time."""
+    return typer.main.get_command(app)
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Entry point; `arguments` are those of the process unless given."""
     with _errors():
-        app(list(arguments) if arguments is not None else None, prog_name="tocsin-keys")
+        _command()(list(arguments) if arguments is not None else None, prog_name="tocsin-keys")
     sys.exit(0)
