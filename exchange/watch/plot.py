@@ -135,11 +135,13 @@ class _Frame:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Round values on a logarithmic axis, two to five of them."""
-    every = [
-        m * 10.0**e for e in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1) for m in (1, 2, 5)
-    ]
-    return [value for value in every if low <= value <= high] or [low, high]
+    """Round values on a logarithmic axis: as few as say where the curve is."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for steps in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8)):
+        found = [step * 10.0**power for power in powers for step in steps if low <= step * 10.0**power <= high]
+        if len(found) > 2:
+            return found
+    return [low, high]
 
 
 def _bar(css: str, x: float, y: float, width: float, title: str) -> str:

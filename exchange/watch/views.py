@@ -1,5 +1,6 @@
 """What follows from one series alone: its months, flags, vote and alarms; worked out once after each change."""
 
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -37,16 +38,24 @@ class View:
         self.values = values[-WINDOW_MONTHS:]
         self.last = self.first + self.values.size - 1
         self.screens = screens(key.indicator, thresholds)
-        self.flags = {one.name: flags(self.values, key.indicator, key.market, one) for one in self.screens}
         self.newest = series.newest()
         self.said = said(series)
         self.vote = Vote(key.reporter, key.reporter, 0.0)
         if self.newest is not None:
             weight = pooling.admiralty_weight(*self.newest.grade)
             self.vote = Vote(key.reporter, self.newest.origin, weight)
-        self.alarms = {
-            one.name: self._alarm(one) for one in self.screens if self.values.size and self.flags[one.name][-1] > 0
-        }
+
+    @cached_property
+    def flags(self) -> dict[str, Floats]:
+        """By screen, which months it flags. Worked out when first asked for: most reports come many at a time."""
+        key = self.series.key
+        return {one.name: flags(self.values, key.indicator, key.market, one) for one in self.screens}
+
+    @cached_property
+    def alarms(self) -> dict[str, tuple[int, str]]:
+        """By screen in alarm in the newest month: since which month without a break, and why."""
+        on = (one for one in self.screens if self.values.size and self.flags[one.name][-1] > 0)
+        return {one.name: self._alarm(one) for one in on}
 
     def _alarm(self, screen: Screen) -> tuple[int, str]:
         """Month since which the newest month is in alarm without a break, and why it is."""
