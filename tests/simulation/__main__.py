@@ -38,7 +38,7 @@ def outcome(seed: int, kind: str = "Simulation") -> tuple[int, str]:
 
 
 def _quietly() -> None:
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL + 1))
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
 def main() -> int:
