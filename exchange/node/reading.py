@@ -5,6 +5,7 @@ from them: the same envelope comes again as an entry, then without its bytes, on
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -164,8 +165,10 @@ class Readers:
             raise LimitError(f"{caller} has {MAX_CALLS} subscriptions open", hint="close some")
         self._feeds[feed] = None
         try:
-            async for batch in self._batches(feed, position, follow):
-                yield batch
+            # Closed with this one, not when memory is next tidied up.
+            async with contextlib.aclosing(self._batches(feed, position, follow)) as batches:
+                async for batch in batches:
+                    yield batch
         finally:
             del self._feeds[feed]
 

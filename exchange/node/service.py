@@ -1,6 +1,7 @@
 """The service: who asks, message to values, the node decides, values to message."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
@@ -155,17 +156,19 @@ class ExchangeService(AttachmentCalls):
         """Log entries the caller may read."""
         caller = await self._caller(context)
         try:
-            async for batch in self._node.subscribe(
+            batches = self._node.subscribe(
                 caller,
                 position=min(request.position, MAX_POSITION),
                 channels=frozenset(request.channels) or None,
                 follow=request.follow,
                 echo=request.echo,
                 early=request.early,
-            ):
-                # A live connection outlives its removal from the roster: ask again before each batch.
-                await self._caller(context)
-                yield _subscribe_response(batch)
+            )
+            async with contextlib.aclosing(batches):
+                async for batch in batches:
+                    # A live connection outlives its removal from the roster: ask again before each batch.
+                    await self._caller(context)
+                    yield _subscribe_response(batch)
         except TocsinError as error:
             await wire.abort(context, error)
 
