@@ -292,9 +292,9 @@ class App:
         except (TocsinError, DecodeError, OSError) as error:
             log.error("cannot read the bundle", text=str(error))
             return
-        for _, error in await self.node.take_documents(bundle, now_ms=self.clock()):
-            if error is not None:
-                log.warning("document of the bundle refused", reason=error.reason, text=str(error))
+        for _, refused in await self.node.take_documents(bundle, now_ms=self.clock()):
+            if refused is not None:
+                log.warning("document of the bundle refused", reason=refused.reason, text=str(refused))
 
     async def _start(self, stack: contextlib.AsyncExitStack) -> None:
         await self._stand(stack)
