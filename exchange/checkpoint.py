@@ -53,6 +53,11 @@ def sign(origin: str, size: int, root: bytes, key: suite.Signer, *, name: str, t
     return text + b"\n" + _line(text, key, name, CHECKPOINT)
 
 
+def sign_also(note: bytes, key: suite.Signer, *, name: str) -> bytes:
+    """The note with a line of one more key of the log itself, while one replaces the other."""
+    return note + _line(parse(note).text, key, name, CHECKPOINT)
+
+
 def cosign(note: bytes, key: suite.Signer, *, name: str) -> bytes:
     """The note with one more line: the cosigner saw this history, no more and no less."""
     return note + _line(parse(note).text, key, name, COSIGNATURE)
@@ -132,6 +137,20 @@ def verify(note: bytes, suite_id: int, public: bytes, *, name: str) -> Checkpoin
         ProofError: It did not.
     """
     return _verify(note, suite_id, public, name, CHECKPOINT)
+
+
+def verify_any(note: bytes, keys: Iterable[tuple[int, bytes]], *, name: str) -> Checkpoint:
+    """A checkpoint that one of the log's keys signed; `keys` are (suite, public key).
+
+    Raises:
+        ProofError: None of them did.
+    """
+    for suite_id, public in keys:
+        try:
+            return verify(note, suite_id, public, name=name)
+        except ProofError:
+            continue
+    raise ProofError(f"the checkpoint is not signed by {name}", signer=name)
 
 
 def verify_cosignature(note: bytes, suite_id: int, public: bytes, *, name: str) -> Checkpoint:

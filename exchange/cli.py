@@ -22,6 +22,7 @@ from exchange.clock import now_ms
 from exchange.desk import Delivery, Desk, DeskSettings
 from exchange.evidence import cli as evidence_cli
 from exchange.node import app as nodes
+from exchange.node import authority
 from exchange.pouch import cli as pouch_cli
 from exchange.text import printable
 from exchange.watch import cli as watch_cli
@@ -136,6 +137,38 @@ def node_init(
     err.print(f"node {name} made in {directory}; give its entry to the ministry that signs the roster")
     _show_words(f"log key of {name}", suite.key_id(entry.log_key.suite, "log", entry.log_key.key))
     sys.stdout.write(canonical_bytes(entry).hex() + "\n")
+
+
+class NodeKey(StrEnum):
+    """What a node replaces under a plan."""
+
+    LOG = "log"
+    TLS_CA = "tls-ca"
+
+
+@node_app.command("prepare")
+def node_prepare(
+    kind: Annotated[NodeKey, typer.Argument(help="Which key comes.")],
+    directory: Annotated[Path, typer.Argument(help="Directory of the node; it may run meanwhile.")],
+    output: Annotated[
+        Path, typer.Option("--out", help="Where to write the public half, for `tocsin-keys plan rotate`.")
+    ],
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Draw the node's next log key or CA. A running node finds it within the hour and uses it by the rosters, by itself."""
+    settings = files.load_settings(nodes.NodeSettings, directory / "node.toml")
+    trust, _ = files.load_trust(directory / files.BUNDLE, bytes.fromhex(settings.lineage), now_ms=now_ms())
+    if not trust.founded:
+        raise UsageError(f"{directory} holds no documents", hint="put the ministry's bundle there first")
+    with authority.open_keystore(directory, _passphrase(passphrase_file)) as store:
+        if kind is NodeKey.TLS_CA:
+            data = authority.prepare(store, trust, settings.name, now_ms=now_ms())
+            output.write_bytes(data)
+            err.print(f"CA of {settings.name} in {output}")
+            return
+        key = authority.prepare_log_key(store, trust, settings.name)
+    output.write_text(canonical_bytes(key).hex() + "\n")
+    _show_words(f"log key of {settings.name}", suite.key_id(key.suite, "log", key.key))
 
 
 @node_app.command("run")

@@ -159,7 +159,7 @@ class Desk:
     async def __aenter__(self) -> Self:
         """Start sealing and sending; destroy what is due."""
         self.make_cards()
-        work = (self._sending.sealing.run(), self._sending.run(), self._forgetting.run())
+        work = (self._sending.sealing.run(), self._sending.run(), self._forgetting.run(), self._link.keep_in_step())
         self._tasks = [asyncio.create_task(one) for one in work]
         self._own.state = "starting"
         return self

@@ -19,7 +19,8 @@ from keys.errors import TocsinError
 from keys.trust import FIRST_MONDAY_MS, WEEK_MS, AgreementView, mission_of, party_of, week_of
 from keys.windows import Bounds
 
-DAY_S: Final = 24 * 3600.0
+DAY_MS: Final = 24 * 3_600_000
+LOOK_S: Final = 60.0
 
 log = structlog.get_logger("tocsin.desk")
 
@@ -32,14 +33,19 @@ class Forgetting:
         self._told: set[int] = set()
 
     async def run(self) -> None:
-        """Once now, then once a day, for as long as the desk runs."""
+        """Once now, then once a day by the clock, for as long as the desk runs."""
+        done_ms: int | None = None
         while True:
+            # A machine that sleeps at night has the days of its clock, not those of its timers.
+            if done_ms is not None and 0 <= self._own.clock() - done_ms < DAY_MS:
+                await asyncio.sleep(LOOK_S)
+                continue
+            done_ms = self._own.clock()
             try:
                 await self._own.workers.run(self.once)
             except TocsinError as error:
                 # A full disk, a keystore that somebody has taken away: tomorrow is another day, and this is loud.
                 log.error("seeds not destroyed", desk=self._own.name, reason=error.reason, text=str(error))
-            await asyncio.sleep(DAY_S)
 
     def once(self) -> list[int]:
         """Destroy what is due; returns the weeks whose seeds are gone.

@@ -21,6 +21,9 @@ from keys.errors import TocsinError
 log = structlog.get_logger("tocsin.desk")
 RETRY_S: Final = (0.2, 60.0)
 DAY_MS: Final = founding.DAY_MS
+STEP_MS: Final = founding.HOUR_MS
+"""A desk that is connected asks for documents, hands in cards and looks at its certificate this often."""
+LOOK_S: Final = 30.0
 RENEW_MS: Final = 10 * DAY_MS
 ENROL_S: Final = 10
 ANSWER_S: Final = 20
@@ -107,6 +110,24 @@ class Link:
         except grpc.aio.AioRpcError as failure:
             raise wire.error_from(failure) from None
         own.save_documents()
+
+    async def keep_in_step(self) -> None:
+        """Synchronise hourly by the clock, for as long as the desk runs: one connection may last longer than a key."""
+        stepped_ms = self._own.clock()
+        while True:
+            # Looked at often: a machine that slept has the time of its clock, not that of its timers.
+            await asyncio.sleep(LOOK_S)
+            now_ms = self._own.clock()
+            if 0 <= now_ms - stepped_ms < STEP_MS:
+                continue
+            try:
+                await self.synchronise()
+                stepped_ms = now_ms
+            except asyncio.CancelledError:
+                raise_if_ours()
+            except (TocsinError, grpc.aio.UsageError) as error:
+                # Sending and reading say what is wrong with the node; here it is tried again soon.
+                log.info("not in step with the node", desk=self._own.name, text=str(error))
 
     async def close(self) -> None:
         """Close the channel; the next `stub` opens another."""

@@ -6,7 +6,6 @@ import gc
 import json
 import os
 import signal
-import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,7 +48,8 @@ RENEW_BEFORE_DAYS: Final = 10
 GRACE_S: Final = 5.0
 STATUS: Final = "status.json"
 FRESH_STATUS_MS: Final = 10_000
-HOUSEKEEPING_S: Final = 3600.0
+HOUSEKEEPING_MS: Final = 3_600_000
+KEEP_S: Final = 1.0
 
 log = structlog.get_logger("tocsin.node")
 
@@ -152,12 +152,12 @@ class App:
         """Read settings and keys; nothing runs yet."""
         self.settings = files.load_settings(NodeSettings, self.directory / "node.toml")
         with Keystore.open(self.directory / "node.keys", self.passphrase) as store:
-            self._log_key = signers.load(store, "log", suite.DESK_SUITE)
+            log_keys = authority.load_log_keys(store)
             self._cas = authority.load(store)
         first = next(iter(self._cas.values()))
         self._ca, self._ca_key = first.certificate, first.key
         self._tls_key = tls.new_key()
-        self._leaf = self._issue_own()
+        self._leaf = self._issue_own(self._tls_key)
         self.trust = Trust(bytes.fromhex(self.settings.lineage))
         self._workers = [ThreadWorkers(1, name=name) for name in ("store-read", "store-write", "sign")]
         workers, disk, signer = self._workers
@@ -165,13 +165,14 @@ class App:
             self.settings.name,
             store=SqliteStore(self.directory / "log.db"),
             trust=self.trust,
-            log_key=self._log_key,
+            log_key=log_keys[0],
             clock=self.clock,
             workers=workers,
             disk=disk,
             signer=signer,
             quotas=self.settings.quotas(),
         )
+        self.node.log_keys.hold(log_keys)
         self._shelf_workers = ThreadWorkers(1, name="shelf")
         self.shelf = Shelf(
             self.directory / "attachments",
@@ -182,8 +183,14 @@ class App:
         self._bundle = (0, 0)
         self._certificates: tuple[int, bytes] = (-1, b"")
 
-    def _issue_own(self) -> x509.Certificate:
-        return tls.issue(self._ca, self._ca_key, self.settings.name, self._tls_key.public_key(), now_ms=self.clock())
+    def _issue_own(self, key: tls.TlsKey) -> x509.Certificate:
+        return tls.issue(self._ca, self._ca_key, self.settings.name, key.public_key(), now_ms=self.clock())
+
+    def _renew_own(self) -> None:
+        """A new certificate, for a new key."""
+        key = tls.new_key()
+        # A handshake that falls between the two fails and is tried again: it asked for the certificate first.
+        self._tls_key, self._leaf = key, self._issue_own(key)
 
     def issue(self, desk: str, csr_der: bytes) -> tuple[bytes, bytes]:
         """A certificate for a desk this node hosts, from its request; (certificate, CA), DER.
@@ -298,7 +305,7 @@ class App:
 
     async def _start(self, stack: contextlib.AsyncExitStack) -> None:
         await self._stand(stack)
-        self._tend_ca()
+        self._tend_keys()
         server, enrol = self._server(), self._enrol_server()
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
@@ -356,7 +363,7 @@ class App:
 
     async def _keep(self) -> None:
         """Follow every peer of the rosters, take new documents from the bundle, renew our certificate, apply retention."""
-        tended = 0.0
+        tended_ms: int | None = None
         while True:
             try:
                 await self._take_bundle()
@@ -374,14 +381,15 @@ class App:
                 self._followers[peer] = (follower, asyncio.create_task(follower.run()))
             for peer in self._followers.keys() - wanted:
                 self._followers.pop(peer)[1].cancel()
-            if time.monotonic() - tended > HOUSEKEEPING_S or not tended:
-                tended = time.monotonic()
+            # By the clock that keys and certificates end by, and again when it was set back.
+            if tended_ms is None or not 0 <= self.clock() - tended_ms < HOUSEKEEPING_MS:
+                tended_ms = self.clock()
                 try:
                     await self._tend()
                 except TocsinError as error:
                     log.error("housekeeping failed", reason=error.reason, text=str(error))
             self._write_status()
-            await asyncio.sleep(1)
+            await asyncio.sleep(KEEP_S)
 
     def _write_status(self) -> None:
         """What `tocsin node status` shows; the log itself is open in this process alone."""
@@ -409,25 +417,28 @@ class App:
         except OSError as error:
             log.error("cannot write the status", text=str(error))
 
-    def _tend_ca(self) -> None:
-        """Change over to the CA that is shown now, take a new one from the keystore, destroy one that is over."""
-        now = self.clock()
+    def _tend_keys(self) -> None:
+        """Change over to the CA and log keys that count now, take new ones from the keystore, destroy what is over."""
+        now, name = self.clock(), self.settings.name
         with authority.open_keystore(self.directory, self.passphrase) as store:
             if self.trust.founded:
-                for name in authority.destroy_retired(store, self.trust, self.settings.name, now_ms=now):
-                    log.info("old CA destroyed", name=name)
+                for old in authority.destroy_retired(store, self.trust, name, now_ms=now):
+                    log.info("old CA destroyed", name=old)
+                for old in authority.destroy_retired_log_keys(store, self.trust, name, now_ms=now):
+                    log.info("old log key destroyed", name=old)
             self._cas = authority.load(store)
+            self.node.log_keys.hold(authority.load_log_keys(store))
         chosen = authority.choose(self._cas, self.trust, self.settings.name, now_ms=now)
         if chosen.certificate != self._ca:
             self._ca, self._ca_key = chosen.certificate, chosen.key
-            self._leaf = self._issue_own()
+            self._renew_own()
             log.info("CA changed")
 
     async def _tend(self) -> None:
-        self._tend_ca()
+        self._tend_keys()
         left_ms = self._leaf.not_valid_after_utc.timestamp() * 1000 - self.clock()
         if left_ms < RENEW_BEFORE_DAYS * founding.DAY_MS:
-            self._leaf = self._issue_own()
+            self._renew_own()
             log.info("certificate renewed")
         if dropped := await self._shelf_workers.run(self.shelf.tidy, self.clock()):
             log.info("attachments dropped by age", count=dropped)

@@ -1,4 +1,7 @@
-"""A node's certificate authorities: usually one; two while one replaces the other (keys/node_keys.py says when which)."""
+"""A node's own keys in its keystore: CAs and log keys; usually one of each, two while one replaces the other.
+
+keys/node_keys.py says when which.
+"""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,13 +11,16 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from exchange import tls
-from keys import node_keys
+from keys import founding, node_keys, signer, suite
 from keys.encoding import digest
 from keys.keystore import Keystore
-from keys.trust import Trust
+from keys.trust import Trust, party_of
+from keys.v1 import documents_pb2 as pb
 
 FIRST: Final = "ca"
 """Name of a node's first CA in its keystore; later ones are called after their certificate."""
+FIRST_LOG: Final = "log"
+"""Name of its first log key; later ones are called after their identity."""
 KEYSTORE: Final = "node.keys"
 
 
@@ -75,8 +81,58 @@ def destroy_retired(store: Keystore, trust: Trust, node: str, *, now_ms: int) ->
     return tuple(gone)
 
 
-def _names(store: Keystore) -> dict[bytes, str]:
-    return {e.public: e.name for e in store.entries() if e.name == FIRST or e.name.startswith(f"{FIRST}-")}
+# ---- log keys
+
+
+def load_log_keys(store: Keystore) -> list[suite.Signer]:
+    """The log keys in a node's keystore, the first one first."""
+    return [signer.load(store, name, suite.DESK_SUITE) for name in sorted(_log_names(store).values(), key=_age)]
+
+
+def prepare_log_key(store: Keystore, trust: Trust, node: str) -> pb.PublicKey:
+    """A new log key for the next rotation, with its proof of possession; the same one again until a roster names it.
+
+    It signs along from the moment the node finds it.
+
+    Raises:
+        KeystoreError: The disk refuses; nothing changed.
+    """
+    named = {key.key for key in trust.log_keys(node)}
+    waiting = [name for public, name in _log_names(store).items() if public not in named and name != FIRST_LOG]
+    key: suite.Signer
+    if waiting:
+        key = signer.load(store, waiting[0], suite.DESK_SUITE)
+    else:
+        drawn = suite.SigningKey.generate(suite.DESK_SUITE)
+        name = f"{FIRST_LOG}-{suite.key_id(drawn.suite, 'log', drawn.public).hex()[:16]}"
+        store.put(name, drawn.seed(), kind=signer.SIGNING, public=drawn.public)
+        key = drawn
+    return founding.public_key(key, lineage=trust.lineage, party=party_of(node), name=node, role="log")
+
+
+def destroy_retired_log_keys(store: Keystore, trust: Trust, node: str, *, now_ms: int) -> tuple[str, ...]:
+    """Destroy log keys that were named once and sign no more; their names."""
+    held = _log_names(store)
+    signing = node_keys.log_keys_signing(trust, node, now_ms=now_ms, have=held)
+    named = {key.key for key in trust.log_keys(node)}
+    gone = [name for public, name in held.items() if public in named and public not in signing]
+    if not signing:
+        return ()
+    for name in gone:
+        store.delete(name)
+    return tuple(gone)
+
+
+def _log_names(store: Keystore) -> dict[bytes, str]:
+    return _names(store, FIRST_LOG)
+
+
+def _age(name: str) -> tuple[bool, str]:
+    return name != FIRST_LOG, name
+
+
+def _names(store: Keystore, first: str = FIRST) -> dict[bytes, str]:
+    return {e.public: e.name for e in store.entries() if e.name == first or e.name.startswith(f"{first}-")}
 
 
 def _named(trust: Trust, node: str) -> set[bytes]:

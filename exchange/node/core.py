@@ -16,6 +16,7 @@ from exchange.errors import LimitError, ProofError, StaleError
 from exchange.node.entries import document_entry
 from exchange.node.forks import ShownFork
 from exchange.node.intake import Counters, Intake, Preview
+from exchange.node.logkeys import LogKeys
 from exchange.node.positions import Positions
 from exchange.node.quota import Quotas
 from exchange.node.reading import Batch, Readers
@@ -49,7 +50,7 @@ class Node:
         name: "kr.the-hague-1".
         store: Its log; the node closes it.
         trust: Documents held; the node takes new ones into it and into the log.
-        log_key: Signs checkpoints.
+        log_key: Signs checkpoints; `log_keys.hold` brings others.
         clock: Milliseconds UTC.
         workers: Read the store.
         disk: Commit; one call at a time. `workers` when absent.
@@ -77,13 +78,15 @@ class Node:
         self.admission = Admission(trust)
         self.counters = Counters()
         self._readable: dict[tuple[str, int], frozenset[str]] = {}
-        self.witnesses = Witnesses(name, self.origin, store=store, trust=trust, log_key=log_key, workers=workers)
-        self._log_key = log_key
+        self.log_keys = LogKeys(name, trust, [log_key], clock=clock)
+        self.witnesses = Witnesses(
+            name, self.origin, store=store, trust=trust, log_keys=self.log_keys, workers=workers
+        )
         self._clock = clock
         self._workers = workers
         self._signer = signer or workers
         self.quotas = quotas or Quotas()
-        self._refusals = Refusals(name, trust=trust, key=log_key, quotas=self.quotas)
+        self._refusals = Refusals(name, trust=trust, keys=self.log_keys, quotas=self.quotas)
         self.readers = Readers(store, workers, head=lambda: self._writer.note)
         self._writer = Writer(
             store,
@@ -112,6 +115,7 @@ class Node:
     async def start(self) -> None:
         """Load the documents from the log, sign the head, start the writer."""
         await self._workers.run(self._load)
+        self.log_keys.refresh()
         await self._writer.start()
 
     def _load(self) -> None:
@@ -149,8 +153,7 @@ class Node:
         self.readers.cut()
 
     def _sign(self, size: int) -> bytes:
-        root = self.store.root(size)
-        return checkpoint.sign(self.origin, size, root, self._log_key, name=self.name, time_ms=self._clock())
+        return self.log_keys.sign(self.origin, size, self.store.root(size))
 
     # ---- taking
 
@@ -212,6 +215,8 @@ class Node:
                 continue
             if taken.new or await self._unlogged(taken.document.digest):
                 await self.positions.freeze(taken.document.digest)
+                if taken.document.type == "tocsin/1/roster":
+                    self.log_keys.refresh()
                 kept += [
                     self._writer.enqueue(document_entry(document, taken_ms=now_ms, origin=origin)).durable
                     for document in self._newly_held(taken.document)
@@ -300,7 +305,7 @@ class Node:
 
     def cosign(self, note: bytes) -> bytes:
         """Our signature under another log's checkpoint, which the follower verified and persisted."""
-        return checkpoint.cosign(note, self._log_key, name=self.name)
+        return checkpoint.cosign(note, self.log_keys.first, name=self.name)
 
     # ---- other logs
 

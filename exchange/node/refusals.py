@@ -3,6 +3,7 @@
 The sender's node, which follows back, keeps the refusal for its desk (docs/PROTOCOL.md section 8.5).
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,12 +11,13 @@ from google.protobuf.message import DecodeError
 
 from exchange.errors import IdentityError, LimitError, ProofError
 from exchange.node.entries import claimed_sender
+from exchange.node.logkeys import LogKeys
 from exchange.node.quota import Quotas
 from exchange.store.contract import NewEntry
 from exchange.v1 import exchange_pb2 as pb
 from keys import suite
 from keys.encoding import digest, pae, parse_canonical
-from keys.errors import TocsinError
+from keys.errors import SignatureError, TocsinError
 from keys.suite import Signer
 from keys.trust import Trust
 
@@ -56,11 +58,19 @@ def verify(data: bytes, trust: Trust) -> Opened:
         hint.ParseFromString(signed.refusal)
     except DecodeError:
         raise ProofError("the bytes are no refusal") from None
-    node = trust.node(hint.node)
-    if node is None:
+    if trust.node(hint.node) is None:
         raise ProofError("the refusal is of a node that is in no roster")
-    suite.verify(node.log_key.suite, node.log_key.key, pae(LABEL, signed.refusal), signed.signature, ctx=LABEL)
+    _require_signed(signed, trust, hint.node)
     return Opened(parse_canonical(pb.NodeRefusal, signed.refusal), leaf_of(signed.refusal))
+
+
+def _require_signed(signed: pb.SignedRefusal, trust: Trust, node: str) -> None:
+    # A follower that was away reads what was signed before the key was replaced.
+    for key in trust.log_keys(node):
+        with suppress(SignatureError):
+            suite.verify(key.suite, key.key, pae(LABEL, signed.refusal), signed.signature, ctx=LABEL)
+            return
+    raise SignatureError(f"the refusal is signed by no log key of {node}")
 
 
 def refused_id(data: bytes) -> bytes:
@@ -83,12 +93,12 @@ class Refusals:
     Args:
         name: This node.
         trust: Says who is who.
-        key: The log's.
+        keys: The log's.
         quotas: Bound what is said about one peer, and what one peer may say.
     """
 
-    def __init__(self, name: str, *, trust: Trust, key: Signer, quotas: Quotas) -> None:
-        self._name, self._trust, self._key, self._quotas = name, trust, key, quotas
+    def __init__(self, name: str, *, trust: Trust, keys: LogKeys, quotas: Quotas) -> None:
+        self._name, self._trust, self._keys, self._quotas = name, trust, keys, quotas
 
     def draft(
         self, refused: pb.Entry, origin: str, peer: str, desks: frozenset[str], error: TocsinError, now_ms: int
@@ -123,7 +133,7 @@ class Refusals:
 
     def sign(self, refusal: pb.NodeRefusal) -> NewEntry:
         """The refusal as our log entry; blocks for a signature."""
-        return sign(refusal, self._key)
+        return sign(refusal, self._keys.first)
 
     def take(self, entry: pb.Entry, origin: str, peer: str, desks: frozenset[str], now_ms: int) -> NewEntry:
         """A refusal that a followed log holds, as an entry for the desk it is for.

@@ -4,10 +4,10 @@ from typing import Final, TypeVar, TypeVarTuple
 
 from exchange import checkpoint
 from exchange.errors import IdentityError, ProofError
+from exchange.node.logkeys import LogKeys
 from exchange.store.contract import Store
 from exchange.workers import Workers
 from keys.errors import TocsinError
-from keys.suite import Signer
 from keys.trust import Trust, party_of
 
 T = TypeVar("T")
@@ -24,15 +24,15 @@ class Witnesses:
         origin: Its log.
         store: Where they are kept.
         trust: Says who a witness is.
-        log_key: The log's own.
+        log_keys: The log's own.
         workers: Read and write the store.
     """
 
     def __init__(
-        self, name: str, origin: str, *, store: Store, trust: Trust, log_key: Signer, workers: Workers
+        self, name: str, origin: str, *, store: Store, trust: Trust, log_keys: LogKeys, workers: Workers
     ) -> None:
         self._name, self._origin = name, origin
-        self._store, self._trust, self._log_key, self._workers = store, trust, log_key, workers
+        self._store, self._trust, self._log_keys, self._workers = store, trust, log_keys, workers
         self._held: dict[str, bytes] = {}
 
     def load(self) -> None:
@@ -54,7 +54,8 @@ class Witnesses:
         listed = self._trust.node(witness)
         if listed is None or party_of(witness) == party_of(self._name):
             raise IdentityError("only a node of another party cosigns", caller=witness)
-        seen = checkpoint.verify(note, self._log_key.suite, self._log_key.public, name=self._name)
+        # Signed by a key that signed along when the witness saw it.
+        seen = self._log_keys.verify(note)
         checkpoint.verify_cosignature(note, listed.log_key.suite, listed.log_key.key, name=witness)
         if seen.origin != self._origin:
             raise ProofError("the cosigned checkpoint is none of this log")

@@ -79,13 +79,14 @@ async def test_a_seed_is_kept_until_its_week_l_2s_and_the_node_is_read_past_that
 
 async def test_a_desk_that_starts_destroys_by_itself(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
     """At its start, and daily while it runs."""
-    monkeypatch.setattr(forgetting, "DAY_S", 0.01)
+    monkeypatch.setattr(forgetting, "LOOK_S", 0.01)
     exchange.clock.now_ms = DUE - HOUR
     async with exchange.open(SEOUL) as desk:
         await drain(desk)
         assert WEEK in seeds(exchange)
         exchange.clock.now_ms = DUE + HOUR
         await drain(desk)
+        exchange.clock.now_ms = DUE + DAY
         async with asyncio.timeout(10):
             while WEEK in seeds(exchange):
                 await asyncio.sleep(0.01)
@@ -218,7 +219,7 @@ async def test_what_cannot_be_destroyed_today_is_tried_tomorrow(
         raise KeystoreError("the disk is full")
 
     monkeypatch.setattr(Forgetting, "once", failing)
-    monkeypatch.setattr(forgetting, "DAY_S", 0.001)
+    monkeypatch.setattr(forgetting, "DAY_MS", 0)
     async with exchange.open(SEOUL):
         async with asyncio.timeout(10):
             while len(tries) < 3:

@@ -328,7 +328,7 @@ async def test_poison_in_the_middle_stops_nothing_and_its_sender_is_told(
             assert await read(stub, kind=pb.ENTRY_KIND_REFUSAL) == []
     # What is altered, another's or about nothing we hold is not kept for anybody.
     body = pb.NodeRefusal.FromString(pb.SignedRefusal.FromString(entry.data).refusal)
-    mine = running.nl._log_key
+    mine = running.nl.node.log_keys.first
     for change in ({"id": b"x" * 32}, {"desk": READER}, {"desk": "kr.motie/supply"}, {"node": KR}):
         fresh = pb.NodeRefusal()
         fresh.CopyFrom(body)

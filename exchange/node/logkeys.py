@@ -1,0 +1,64 @@
+"""A node's log keys: usually one signs; two while one replaces the other (keys/node_keys.py says when which)."""
+
+from collections.abc import Callable, Sequence
+
+from exchange import checkpoint
+from keys import node_keys
+from keys.suite import Signer
+from keys.trust import Trust
+
+
+class LogKeys:
+    """Signs heads and all else that the log says. `refresh` on the event loop alone; signing anywhere.
+
+    Args:
+        name: The node.
+        trust: Whose rosters name the keys.
+        keys: Those at hand; at least one.
+        clock: Milliseconds UTC.
+    """
+
+    def __init__(self, name: str, trust: Trust, keys: Sequence[Signer], *, clock: Callable[[], int]) -> None:
+        self._name, self._trust, self._clock = name, trust, clock
+        self._held, self._signing = tuple(keys), tuple(keys[:1])
+
+    @property
+    def first(self) -> Signer:
+        """The key that the newest roster names, once there is one."""
+        return self._signing[0]
+
+    @property
+    def signing(self) -> tuple[Signer, ...]:
+        """Every key that signs heads now, the first one first."""
+        return self._signing
+
+    def hold(self, keys: Sequence[Signer]) -> None:
+        """Other keys are at hand now."""
+        self._held = tuple(keys)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Choose again: a roster came, or time went by."""
+        if not self._trust.founded:
+            return
+        have = {key.public: key for key in self._held}
+        chosen = node_keys.log_keys_signing(self._trust, self._name, now_ms=self._clock(), have=have)
+        # With none left that counts, it signs as before and is refused: that shows where the fault is.
+        if chosen:
+            self._signing = tuple(have[public] for public in chosen)
+
+    def sign(self, origin: str, size: int, root: bytes) -> bytes:
+        """A head with a line of each key; blocks."""
+        first, *more = self._signing
+        note = checkpoint.sign(origin, size, root, first, name=self._name, time_ms=self._clock())
+        for key in more:
+            note = checkpoint.sign_also(note, key, name=self._name)
+        return note
+
+    def verify(self, note: bytes) -> checkpoint.Checkpoint:
+        """A head that one of these keys signed.
+
+        Raises:
+            ProofError: None of them did.
+        """
+        return checkpoint.verify_any(note, [(key.suite, key.public) for key in self._signing], name=self._name)
