@@ -90,6 +90,28 @@ class ProofError(PeerError):
     hint = "keep both statements as evidence and alarm the operator"
 
 
+class LogClashError(ProofError):
+    """Two signed heads of one log that are not shown to be of one history; `seen` and `shown` are their notes: evidence."""
+
+    def __init__(self, text: str, *, seen: bytes, shown: bytes) -> None:
+        super().__init__(text)
+        self.seen, self.shown = seen, shown
+
+
+class LogForkError(LogClashError):
+    """A log has two histories, or nobody proved that it has one."""
+
+    reason = "LOG_FORK"
+    hint = "export both heads, alarm the operator of that node and the other readers of its log"
+
+
+class LogRollbackError(LogClashError):
+    """A log is shorter than it was."""
+
+    reason = "LOG_ROLLBACK"
+    hint = "was the node restored from a backup? its operator opens a new log; keep both heads"
+
+
 class StoreError(TocsinError):
     """The disk or database failed; nothing of the transaction was kept."""
 

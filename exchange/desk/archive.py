@@ -12,6 +12,8 @@ ID_BYTES: Final = 16
 MAX_SHELF: Final = 200
 """Envelopes, of at most 1 MB each, that wait for a courier key; the node keeps all of them in any case."""
 SENDER_TAG_BYTES: Final = 8
+MAX_CLASHES: Final = 64
+"""Pairs of contradicting heads that are kept; one is proof enough."""
 AFTER_ALL: Final = b"\xff" * 64
 
 
@@ -32,6 +34,16 @@ class Received:
     checkpoint: bytes
     outer: bytes
     salt_seed: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Clashed:
+    """Two signed heads of one log that are not of one history, the one seen first and the one shown later: evidence."""
+
+    time_ms: int
+    rule: str
+    seen: bytes
+    shown: bytes
 
 
 class Archive(Outbox):
@@ -230,8 +242,27 @@ class Archive(Outbox):
             row = self._db.execute("SELECT note FROM note WHERE origin = ?", (origin,)).fetchone()
             return row[0] if row else None
 
+    def origins(self) -> list[str]:
+        """Logs of which a checkpoint was seen."""
+        with failing(), self._lock:
+            return [origin for (origin,) in self._db.execute("SELECT origin FROM note").fetchall()]
+
     def set_note(self, origin: str, note: bytes) -> None:
         """Remember a checkpoint; inside a transaction."""
         self._db.execute(
             "INSERT INTO note VALUES (?, ?) ON CONFLICT DO UPDATE SET note = excluded.note", (origin, note)
         )
+
+    def clashes(self) -> list[Clashed]:
+        """Pairs of heads of one log that contradict each other, oldest first."""
+        with failing(), self._lock:
+            rows = self._db.execute("SELECT time_ms, rule, seen, shown FROM clash ORDER BY number").fetchall()
+        return [Clashed(*row) for row in rows]
+
+    def keep_clash(self, clash: Clashed) -> None:
+        """Keep a pair as evidence; the first MAX_CLASHES stay."""
+        with self.transaction():
+            self._db.execute(
+                "INSERT INTO clash (time_ms, rule, seen, shown) SELECT ?, ?, ?, ? WHERE (SELECT count(*) FROM clash) < ?",
+                (clash.time_ms, clash.rule, clash.seen, clash.shown, MAX_CLASHES),
+            )

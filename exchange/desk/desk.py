@@ -20,6 +20,7 @@ from exchange.desk.reading import Reading
 from exchange.desk.sending import Sending
 from exchange.desk.settings import DeskSettings
 from exchange.desk.unpacking import Taken, Unpacking
+from exchange.desk.witness import Witness
 from exchange.v1 import report_pb2 as rep
 from exchange.workers import ThreadWorkers, Workers
 from keys import documents, signer, suite
@@ -94,8 +95,9 @@ class Desk:
             workers = self._threads = ThreadWorkers(THREADS, name="desk")
         self._own = Holdings(directory, passphrase=passphrase, clock=clock, workers=workers)
         self._link = link(self._own)
-        self._sending = Sending(self._own, self._link)
-        self._reading = Reading(self._own, self._link)
+        witness = Witness(self._own)
+        self._sending = Sending(self._own, self._link, witness)
+        self._reading = Reading(self._own, self._link, witness)
         self._forgetting = Forgetting(self._own)
         self._proving = Proving(self._own, self._link)
         self._attaching = Attaching(self._own, self._link)

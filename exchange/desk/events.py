@@ -184,4 +184,20 @@ class Overdue:
         )
 
 
-Event = Gap | Stale | Conflict | Refused | Overdue | Unconfirmed
+@dataclass(frozen=True, slots=True)
+class Clash:
+    """The node showed a log that does not extend what it showed before: rolled back, forked, or replaced.
+
+    Both signed heads are kept in the archive (`Archive.clashes`); `rule` is LOG_ROLLBACK or LOG_FORK.
+    """
+
+    origin: str
+    rule: str
+    text: str
+
+    def __str__(self) -> str:
+        """In words."""
+        return f"{self.rule}: {self.text}; both signed heads are kept"
+
+
+Event = Clash | Gap | Stale | Conflict | Refused | Overdue | Unconfirmed

@@ -7,7 +7,7 @@ from typing import Final
 
 import grpc
 
-from exchange import checkpoint, envelope, merkle, wire
+from exchange import envelope, merkle, wire
 from exchange.admission import Admitted
 from exchange.desk.archive import Received
 from exchange.desk.deliveries import is_control, origin_of, to_delivery
@@ -15,16 +15,20 @@ from exchange.desk.early import Early
 from exchange.desk.events import Conflict, Delivery, Gap, Refused, Stale, Unconfirmed
 from exchange.desk.holdings import Holdings
 from exchange.desk.link import ANSWER_S, Backoff, Link, raise_if_ours
+from exchange.desk.witness import Witness
 from exchange.errors import CourierMissingError, LimitError, PolicyError, ProofError
+from exchange.history import Seen
 from exchange.standing import Position
 from exchange.v1 import envelope_pb2 as env
 from exchange.v1 import exchange_pb2 as pb
 from exchange.v1 import exchange_pb2_grpc as rpc
 from keys.encoding import digest, parse_canonical
-from keys.errors import TocsinError
+from keys.errors import PeerError, TocsinError
 from keys.trust import week_of
 
 HEARTBEAT_DEADLINE_S: Final = 30.0
+# How long a node could show two channels of one desk two logs.
+COMPARE_S: Final = 10.0
 LATE: Final = "opened late: its courier key came after it"
 
 
@@ -44,8 +48,8 @@ class _Unread:
 class Reading:
     """Follows channels of the node's log."""
 
-    def __init__(self, holdings: Holdings, link: Link) -> None:
-        self._own, self._link = holdings, link
+    def __init__(self, holdings: Holdings, link: Link, witness: Witness) -> None:
+        self._own, self._link, self._witness = holdings, link, witness
         # Opened envelopes whose reader may have been given items since the archive last noted it.
         self._unread: dict[bytes, _Unread] = {}
         # Whether an envelope may wait for its courier key; asked of the archive once, then known.
@@ -69,7 +73,8 @@ class Reading:
                             yield delivery
                 if not follow:
                     return
-            except (grpc.aio.AioRpcError, TimeoutError, wire.UnreachableError) as failure:
+            except (grpc.aio.AioRpcError, TimeoutError, PeerError, wire.UnreachableError) as failure:
+                # A node that lies is told as an event, and asked again later: it may be repaired.
                 error = wire.error_from(failure) if isinstance(failure, grpc.aio.AioRpcError) else failure
                 self._own.state = str(error) or "the node fell silent"
                 if not follow and isinstance(error, TocsinError):
@@ -104,10 +109,19 @@ class Reading:
     async def _subscribe(self, channel: str, *, follow: bool, early: bool) -> AsyncIterator[list[_Unread]]:
         await self._link.synchronise()
         stub = await self._link.stub()
-        position = self._own.archive.cursor(channel)
-        call = stub.Subscribe(pb.SubscribeRequest(position=position, channels=[channel], follow=follow, early=early))
+        position, head = self._own.archive.cursor(channel), self._witness.newest
+        call = stub.Subscribe(
+            pb.SubscribeRequest(
+                position=position,
+                channels=[channel],
+                follow=follow,
+                early=early,
+                seen_size=head.head.size if head else 0,
+            )
+        )
         ahead = Early(self._admit, self._unseal, self._own.archive.last_read)
-        head: checkpoint.Checkpoint | None = None
+        loop = asyncio.get_running_loop()
+        compared = loop.time()
         try:
             while True:
                 # Not wait_for: before Python 3.12 it can swallow a cancellation, and the desk would not stop.
@@ -121,6 +135,9 @@ class Reading:
                 places = await self._places(stub, response)
                 taken, head = await self._own.workers.run(self._take, channel, response, head, ahead, places)
                 yield taken
+                if loop.time() > compared + COMPARE_S and head != self._witness.newest:
+                    compared = loop.time()
+                    await self._witness.compare(stub, head)
         finally:
             call.cancel()
             for glimpse in ahead.shown():
@@ -168,14 +185,14 @@ class Reading:
         self,
         channel: str,
         response: pb.SubscribeResponse,
-        before: checkpoint.Checkpoint | None,
+        before: Seen | None,
         ahead: Early,
         places: Mapping[bytes, Position],
-    ) -> tuple[list[_Unread], checkpoint.Checkpoint]:
+    ) -> tuple[list[_Unread], Seen]:
         """Verify a batch, archive it and move the cursor in one transaction."""
-        head = self._own.verify_note(response.checkpoint)
-        if before is not None and head.size != before.size:
-            merkle.verify_consistency(before.size, head.size, before.root, head.root, list(response.consistency))
+        shown = self._witness.verified(response.checkpoint)
+        self._witness.require_extends(before, shown, response.consistency)
+        head = shown.head
         stale = self._own.trust.stale(self._own.clock())
         if stale and Stale(stale) not in self._own.events:
             self._own.event(Stale(stale))
@@ -206,9 +223,9 @@ class Reading:
             if response.next_position >= head.size:
                 # By both clocks: a node that shows an old head, or a clock of ours that runs ahead, ends no seed early.
                 self._own.archive.set_drained(channel, min(self._own.clock(), head.time_ms))
-            self._own.archive.set_note(head.origin, response.checkpoint)
+            self._witness.remember(shown)
         self._unread.update({unread.id: unread for unread in taken if unread.deliveries})
-        return taken, head
+        return taken, shown
 
     def _open(self, entry: pb.Entry, note: bytes, ahead: Early, place: Position | None) -> list[Delivery]:
         glimpse = ahead.confirmed(entry.leaf)

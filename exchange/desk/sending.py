@@ -15,6 +15,7 @@ from exchange.desk.holdings import Holdings
 from exchange.desk.link import Link, forever
 from exchange.desk.outbox import Waiting
 from exchange.desk.sealing import Sealing
+from exchange.desk.witness import Witness
 from exchange.errors import ProofError
 from exchange.v1 import exchange_pb2 as pb
 
@@ -27,8 +28,8 @@ SAME_AGAIN: Final = frozenset({"LIMIT", "STORE_FAILED", "UNREACHABLE", "STATUS_S
 class Sending:
     """Empties the outbox."""
 
-    def __init__(self, holdings: Holdings, link: Link) -> None:
-        self._own, self._link = holdings, link
+    def __init__(self, holdings: Holdings, link: Link, witness: Witness) -> None:
+        self._own, self._link, self._witness = holdings, link, witness
         self.sealing = Sealing(holdings, grew=self.grew)
         self._outbox_grew = asyncio.Event()
         self._outbox_empty = asyncio.Event()
@@ -57,6 +58,7 @@ class Sending:
         """One Publish stream, until it fails or an envelope must be sealed again."""
         await self._link.synchronise()
         stub = await self._link.stub()
+        await self._witness.compare(stub)
         self._own.state = "connected"
         call = stub.Publish()
         in_flight: deque[Waiting] = deque()

@@ -404,6 +404,9 @@ class App:
             "duplicates": self.node.counters.duplicates,
             "refused": self.node.counters.refused,
             "forks": self.node.forks,
+            # Who saw our log longer than it is: restored from a backup, it must go on as a new log.
+            "seen_longer": self.node.claims.still(self.node.store.size()),
+            "clashes": [str(clash) for clash in self.node.clashes.held],
             "peers": {
                 peer: {"position": follower.position, "state": follower.state}
                 for peer, (follower, _) in self._followers.items()

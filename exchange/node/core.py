@@ -13,6 +13,8 @@ import structlog
 from exchange import checkpoint
 from exchange.admission import Admission
 from exchange.errors import LimitError, ProofError, StaleError
+from exchange.node.claims import Claims
+from exchange.node.clashes import Clashes
 from exchange.node.entries import document_entry
 from exchange.node.forks import ShownFork
 from exchange.node.intake import Counters, Intake, Preview
@@ -79,13 +81,13 @@ class Node:
         self.counters = Counters()
         self._readable: dict[tuple[str, int], frozenset[str]] = {}
         self.log_keys = LogKeys(name, trust, [log_key], clock=clock)
-        self.witnesses = Witnesses(
-            name, self.origin, store=store, trust=trust, log_keys=self.log_keys, workers=workers
-        )
+        self.witnesses = Witnesses(name, self.origin, store=store, trust=trust, log_keys=self.log_keys, workers=workers)
         self._clock = clock
         self._workers = workers
         self._signer = signer or workers
         self.quotas = quotas or Quotas()
+        self.claims = Claims()
+        self.clashes = Clashes(store, workers)
         self._refusals = Refusals(name, trust=trust, keys=self.log_keys, quotas=self.quotas)
         self.readers = Readers(store, workers, head=lambda: self._writer.note)
         self._writer = Writer(
@@ -136,6 +138,7 @@ class Node:
                 break
             position = position_after
         self.witnesses.load()
+        self.clashes.load()
 
     async def stop(self) -> None:
         """Finish what waits, then close the store."""
@@ -395,12 +398,15 @@ class Node:
         follow: bool,
         echo: bool = False,
         early: bool = False,
+        seen_size: int = 0,
     ) -> AsyncGenerator[Batch, None]:
         """Entries from a position on, each with its inclusion proof in the batch's checkpoint; then live.
 
         Ends at the newest entry unless `follow`. A node is not sent what this one took from its own log, but for `echo`.
-        What is verified and not yet durable comes too where `early`.
+        What is verified and not yet durable comes too where `early`. The first answer proves consistency with `seen_size`.
         """
+        if seen_size > self._writer.size:
+            self.claims.note(caller, seen_size, self._writer.size)
         without = "" if "/" in caller or echo else origin_of(caller)
         return self.readers.subscribe(
             caller,
@@ -410,6 +416,7 @@ class Node:
             without=without,
             follow=follow,
             early=early,
+            seen_size=seen_size,
         )
 
 

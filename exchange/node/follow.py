@@ -6,15 +6,16 @@ them. An envelope that is refused is recorded and the cursor moves; nothing bloc
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 import grpc
 import structlog
 
 from exchange import checkpoint, wire
-from exchange.errors import LimitError, ProofError, SenderEndedError
-from exchange.merkle import verify_consistency, verify_inclusion
+from exchange.errors import LimitError, LogClashError, ProofError, SenderEndedError
+from exchange.history import Seen, require_extends
+from exchange.merkle import verify_inclusion
 from exchange.node import reading
 from exchange.node.core import WAITS, Node, origin_of
 from exchange.node.intake import Preview
@@ -47,7 +48,7 @@ class Follower:
 
     def __init__(self, node: Node, peer: str, *, connect: Connect, clock: Callable[[], int]) -> None:
         self._node, self.peer, self._connect, self._clock = node, peer, connect, clock
-        self._head: checkpoint.Checkpoint | None = None
+        self._seen: Seen | None = None
         self._early: dict[bytes, tuple[bytes, Preview]] = {}
         self._early_from_s = 0.0
         self._shown: set[bytes] = set()
@@ -67,6 +68,8 @@ class Follower:
             except TimeoutError:
                 self.state = "down: no heartbeat"
             except TocsinError as error:
+                if isinstance(error, LogClashError):
+                    await self._node.clashes.keep(error)
                 self.state = f"stopped: {error.reason}: {error}"
                 log.warning("following failed", peer=self.peer, reason=error.reason, text=str(error))
             if self.position != before:
@@ -78,10 +81,16 @@ class Follower:
         origin = origin_of(self.peer)
         self.position = await self._node.cursor(origin)
         stored = await self._node.stored_checkpoint(origin)
-        self._head = checkpoint.parse(stored) if stored else None
+        self._seen = Seen.of(stored) if stored else None
         early = asyncio.get_running_loop().time() >= self._early_from_s
         echo = await self._restored(stub)
-        request = pb.SubscribeRequest(position=self.position, follow=True, early=early, echo=echo)
+        request = pb.SubscribeRequest(
+            position=self.position,
+            follow=True,
+            early=early,
+            echo=echo,
+            seen_size=self._seen.head.size if self._seen else 0,
+        )
         call = stub.Subscribe(request)
         cosigning = asyncio.create_task(self._cosign(stub, origin))
         try:
@@ -102,9 +111,10 @@ class Follower:
         """Whether the peer has seen more of our log than we hold: then what our own desks wrote is fetched back too."""
         request = pb.GetCheckpointRequest(origin=self._node.origin)
         seen = (await stub.GetCheckpoint(request, timeout=CALL_S)).checkpoint
-        if not seen or checkpoint.parse(seen).size <= checkpoint.parse(self._node.checkpoint).size:
+        held = checkpoint.parse(self._node.checkpoint).size
+        if not seen or checkpoint.parse(seen).size <= held:
             return False
-        log.error("our log is shorter than a peer has seen it: restored from a backup?", peer=self.peer)
+        self._node.claims.note(self.peer, checkpoint.parse(seen).size, held)
         return True
 
     async def _pace(self, response: pb.SubscribeResponse) -> None:
@@ -137,7 +147,7 @@ class Follower:
         signed = 0
         while True:
             await asyncio.sleep(COSIGN_EVERY_S)
-            if self._head is None or self._head.size == signed:
+            if self._seen is None or self._seen.head.size == signed:
                 continue
             note = await self._node.stored_checkpoint(origin)
             try:
@@ -165,23 +175,6 @@ class Follower:
             self._shown.add(ending)
         return True
 
-    async def _extend(self, stub: rpc.ExchangeStub, head: checkpoint.Checkpoint, proof: Sequence[bytes]) -> None:
-        """The peer's log must extend what we saw of it before: a rolled-back or forked log is caught here."""
-        held = self._head
-        if held is None or not held.size:
-            return
-        if head.size < held.size:
-            raise ProofError(f"the log of {self.peer} shrank from {held.size} to {head.size}: fork or restore")
-        if head.size == held.size:
-            if head.root != held.root:
-                raise ProofError(f"the log of {self.peer} has two roots at size {head.size}: fork")
-            return
-        if not proof:
-            # The first batch of a call: the peer does not know what we saw before.
-            request = pb.GetProofRequest(size=head.size, from_size=held.size)
-            proof = list((await stub.GetProof(request, timeout=CALL_S)).consistency)
-        verify_consistency(held.size, head.size, held.root, head.root, proof)
-
     def _verify_note(self, note: bytes, origin: str) -> checkpoint.Checkpoint:
         entry = self._node.trust.node(self.peer)
         if entry is None:
@@ -198,7 +191,9 @@ class Follower:
         if response.early and not response.checkpoint:
             return
         head = self._verify_note(response.checkpoint, origin)
-        await self._extend(stub, head, list(response.consistency))
+        shown = Seen(head, response.checkpoint)
+        # A rolled-back or forked log is caught here.
+        require_extends(self._seen, shown, response.consistency)
         if not self.position <= response.next_position <= head.size:
             raise ProofError(f"{self.peer} counts beyond its own checkpoint, or backwards")
         taken: list[Waiting] = []
@@ -228,10 +223,10 @@ class Follower:
                 waiting.durable.result()
         if response.entries:
             taken.append(self._node.move_cursor(origin, response.next_position, response.checkpoint))
-        elif response.next_position != self.position or self._head is None or head.size > self._head.size:
+        elif response.next_position != self.position or self._seen is None or head.size > self._seen.head.size:
             self._node.pass_by(origin, response.next_position, response.checkpoint)
         await asyncio.gather(*(waiting.durable for waiting in taken))
-        self.position, self._head = response.next_position, head
+        self.position, self._seen = response.next_position, shown
 
     async def _envelope(self, stub: rpc.ExchangeStub, entry: pb.Entry, origin: str) -> Waiting | None:
         early, preview = self._early.pop(entry.leaf, (b"", None))

@@ -142,6 +142,7 @@ class Readers:
         without: str,
         follow: bool,
         early: bool = False,
+        seen_size: int = 0,
     ) -> AsyncGenerator[Batch, None]:
         """Entries from a position on, each with its inclusion proof in the batch's checkpoint; then live.
 
@@ -155,6 +156,7 @@ class Readers:
             without: Not what was taken from this log; empty = everything.
             follow: Go on at the newest entry.
             early: Also what is verified and not yet durable.
+            seen_size: Of the head with which the first answer proves consistency; 0 = none.
 
         Raises:
             LimitError: The caller has too many calls open.
@@ -166,13 +168,13 @@ class Readers:
         self._feeds[feed] = None
         try:
             # Closed with this one, not when memory is next tidied up.
-            async with contextlib.aclosing(self._batches(feed, position, follow)) as batches:
+            async with contextlib.aclosing(self._batches(feed, position, follow, seen_size)) as batches:
                 async for batch in batches:
                     yield batch
         finally:
             del self._feeds[feed]
 
-    async def _batches(self, feed: Feed, position: int, follow: bool) -> AsyncGenerator[Batch, None]:
+    async def _batches(self, feed: Feed, position: int, follow: bool, seen_size: int) -> AsyncGenerator[Batch, None]:
         loop = asyncio.get_running_loop()
         sent_size: int | None = None
         sent_at = 0.0
@@ -188,7 +190,8 @@ class Readers:
             if size == sent_size and feed.live:
                 batch = Batch((), note, (), position)
             else:
-                batch = await self._workers.run(self._batch, position, note, size, sent_size or 0, feed.wanted())
+                before = seen_size if sent_size is None else sent_size
+                batch = await self._workers.run(self._batch, position, note, size, before, feed.wanted())
             batch = replace(batch, rows=[(feed.confirm(row), proof) for row, proof in batch.rows])
             moved = batch.next_position > position
             feed.live = batch.next_position >= size

@@ -163,6 +163,7 @@ class ExchangeService(AttachmentCalls):
                 follow=request.follow,
                 echo=request.echo,
                 early=request.early,
+                seen_size=request.seen_size,
             )
             async with contextlib.aclosing(batches):
                 async for batch in batches:

@@ -52,18 +52,20 @@ class PublishResult(_message.Message):
     def __init__(self, id: _Optional[bytes] = ..., position: _Optional[int] = ..., proof: _Optional[_Iterable[bytes]] = ..., rule: _Optional[str] = ..., text: _Optional[str] = ..., retry_after_ms: _Optional[int] = ...) -> None: ...
 
 class SubscribeRequest(_message.Message):
-    __slots__ = ("position", "channels", "follow", "echo", "early")
+    __slots__ = ("position", "channels", "follow", "echo", "early", "seen_size")
     POSITION_FIELD_NUMBER: _ClassVar[int]
     CHANNELS_FIELD_NUMBER: _ClassVar[int]
     FOLLOW_FIELD_NUMBER: _ClassVar[int]
     ECHO_FIELD_NUMBER: _ClassVar[int]
     EARLY_FIELD_NUMBER: _ClassVar[int]
+    SEEN_SIZE_FIELD_NUMBER: _ClassVar[int]
     position: int
     channels: _containers.RepeatedScalarFieldContainer[str]
     follow: bool
     echo: bool
     early: bool
-    def __init__(self, position: _Optional[int] = ..., channels: _Optional[_Iterable[str]] = ..., follow: _Optional[bool] = ..., echo: _Optional[bool] = ..., early: _Optional[bool] = ...) -> None: ...
+    seen_size: int
+    def __init__(self, position: _Optional[int] = ..., channels: _Optional[_Iterable[str]] = ..., follow: _Optional[bool] = ..., echo: _Optional[bool] = ..., early: _Optional[bool] = ..., seen_size: _Optional[int] = ...) -> None: ...
 
 class Entry(_message.Message):
     __slots__ = ("position", "kind", "data", "leaf", "proof", "pruned")
@@ -246,6 +248,44 @@ class GetForksResponse(_message.Message):
     checkpoint: bytes
     next_page_token: str
     def __init__(self, forks: _Optional[_Iterable[_Union[Fork, _Mapping]]] = ..., checkpoint: _Optional[bytes] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class GetPlacesRequest(_message.Message):
+    __slots__ = ("leaves", "node")
+    LEAVES_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    leaves: _containers.RepeatedScalarFieldContainer[bytes]
+    node: str
+    def __init__(self, leaves: _Optional[_Iterable[bytes]] = ..., node: _Optional[str] = ...) -> None: ...
+
+class GetPlacesResponse(_message.Message):
+    __slots__ = ("checkpoint", "places")
+    CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
+    PLACES_FIELD_NUMBER: _ClassVar[int]
+    checkpoint: bytes
+    places: _containers.RepeatedCompositeFieldContainer[_evidence_pb2.LogPlace]
+    def __init__(self, checkpoint: _Optional[bytes] = ..., places: _Optional[_Iterable[_Union[_evidence_pb2.LogPlace, _Mapping]]] = ...) -> None: ...
+
+class GetNumbersRequest(_message.Message):
+    __slots__ = ("stream", "first_seq", "last_seq")
+    STREAM_FIELD_NUMBER: _ClassVar[int]
+    FIRST_SEQ_FIELD_NUMBER: _ClassVar[int]
+    LAST_SEQ_FIELD_NUMBER: _ClassVar[int]
+    stream: bytes
+    first_seq: int
+    last_seq: int
+    def __init__(self, stream: _Optional[bytes] = ..., first_seq: _Optional[int] = ..., last_seq: _Optional[int] = ...) -> None: ...
+
+class GetNumbersResponse(_message.Message):
+    __slots__ = ("entries", "checkpoint", "last_seq", "last_id")
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
+    LAST_SEQ_FIELD_NUMBER: _ClassVar[int]
+    LAST_ID_FIELD_NUMBER: _ClassVar[int]
+    entries: _containers.RepeatedCompositeFieldContainer[Entry]
+    checkpoint: bytes
+    last_seq: int
+    last_id: bytes
+    def __init__(self, entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., checkpoint: _Optional[bytes] = ..., last_seq: _Optional[int] = ..., last_id: _Optional[bytes] = ...) -> None: ...
 
 class AddCosignatureRequest(_message.Message):
     __slots__ = ("checkpoint",)

@@ -75,6 +75,16 @@ class ExchangeStub:
                 request_serializer=exchange_dot_v1_dot_exchange__pb2.GetForksRequest.SerializeToString,
                 response_deserializer=exchange_dot_v1_dot_exchange__pb2.GetForksResponse.FromString,
                 _registered_method=True)
+        self.GetPlaces = channel.unary_unary(
+                '/exchange.v1.Exchange/GetPlaces',
+                request_serializer=exchange_dot_v1_dot_exchange__pb2.GetPlacesRequest.SerializeToString,
+                response_deserializer=exchange_dot_v1_dot_exchange__pb2.GetPlacesResponse.FromString,
+                _registered_method=True)
+        self.GetNumbers = channel.unary_unary(
+                '/exchange.v1.Exchange/GetNumbers',
+                request_serializer=exchange_dot_v1_dot_exchange__pb2.GetNumbersRequest.SerializeToString,
+                response_deserializer=exchange_dot_v1_dot_exchange__pb2.GetNumbersResponse.FromString,
+                _registered_method=True)
         self.AddCosignature = channel.unary_unary(
                 '/exchange.v1.Exchange/AddCosignature',
                 request_serializer=exchange_dot_v1_dot_exchange__pb2.AddCosignatureRequest.SerializeToString,
@@ -157,6 +167,20 @@ class ExchangeServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetPlaces(self, request, context):
+        """Where logs hold leaves: this node's own log, or the one of a peer, which this node asks. Says what was delivered.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetNumbers(self, request, context):
+        """Envelopes of one stream by their numbers, for a reader that misses some or a sender that was restored from a backup.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def AddCosignature(self, request, context):
         """Adds a cosignature to one of this node's checkpoints.
         """
@@ -227,6 +251,16 @@ def add_ExchangeServicer_to_server(servicer, server):
                     servicer.GetForks,
                     request_deserializer=exchange_dot_v1_dot_exchange__pb2.GetForksRequest.FromString,
                     response_serializer=exchange_dot_v1_dot_exchange__pb2.GetForksResponse.SerializeToString,
+            ),
+            'GetPlaces': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPlaces,
+                    request_deserializer=exchange_dot_v1_dot_exchange__pb2.GetPlacesRequest.FromString,
+                    response_serializer=exchange_dot_v1_dot_exchange__pb2.GetPlacesResponse.SerializeToString,
+            ),
+            'GetNumbers': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetNumbers,
+                    request_deserializer=exchange_dot_v1_dot_exchange__pb2.GetNumbersRequest.FromString,
+                    response_serializer=exchange_dot_v1_dot_exchange__pb2.GetNumbersResponse.SerializeToString,
             ),
             'AddCosignature': grpc.unary_unary_rpc_method_handler(
                     servicer.AddCosignature,
@@ -466,6 +500,60 @@ class Exchange:
             '/exchange.v1.Exchange/GetForks',
             exchange_dot_v1_dot_exchange__pb2.GetForksRequest.SerializeToString,
             exchange_dot_v1_dot_exchange__pb2.GetForksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPlaces(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/exchange.v1.Exchange/GetPlaces',
+            exchange_dot_v1_dot_exchange__pb2.GetPlacesRequest.SerializeToString,
+            exchange_dot_v1_dot_exchange__pb2.GetPlacesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetNumbers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/exchange.v1.Exchange/GetNumbers',
+            exchange_dot_v1_dot_exchange__pb2.GetNumbersRequest.SerializeToString,
+            exchange_dot_v1_dot_exchange__pb2.GetNumbersResponse.FromString,
             options,
             channel_credentials,
             insecure,

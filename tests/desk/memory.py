@@ -75,9 +75,19 @@ class Log:
             index, len(leaves), lambda level, k: merkle.root_of(leaves[k << level : (k + 1) << level])
         )
 
+    def consistency(self, old: int, new: int) -> list[bytes]:
+        """That the log of a size extends the one of an older size, as far as the log now held can show."""
+        leaves = [leaf for leaf, _, _ in self.entries][:new]
+        if not 0 < old < len(leaves):
+            return []
+        return merkle.consistency(
+            old, len(leaves), lambda level, k: merkle.root_of(leaves[k << level : (k + 1) << level])
+        )
+
     def read(self, node: str, request: pb.SubscribeRequest) -> pb.SubscribeResponse:
         """Everything from a position on, in one answer."""
         answer = pb.SubscribeResponse(checkpoint=self.note(node), next_position=len(self.entries))
+        answer.consistency.extend(self.consistency(request.seen_size, len(self.entries)))
         for position, (leaf, kind, data) in enumerate(self.entries):
             wanted = kind == pb.ENTRY_KIND_DOCUMENT or channel_of(data) in request.channels
             if position >= request.position and wanted and not self.hide(data):
@@ -127,6 +137,12 @@ class _Stub:
             except TocsinError:
                 continue
         return pb.PutDocumentsResponse()
+
+    async def GetCheckpoint(self, request: Any, timeout: float) -> pb.GetCheckpointResponse:  # noqa: N802
+        return pb.GetCheckpointResponse(checkpoint=self._log.note(self._node))
+
+    async def GetProof(self, request: pb.GetProofRequest, timeout: float) -> pb.GetProofResponse:  # noqa: N802
+        return pb.GetProofResponse(consistency=self._log.consistency(request.from_size, request.size))
 
     def Subscribe(self, request: pb.SubscribeRequest) -> _Call:  # noqa: N802
         return _Call(ready=(self._log.read(self._node, request),))

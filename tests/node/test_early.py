@@ -56,7 +56,7 @@ class Disk:
 
 async def following(app: App, peer: str) -> None:
     await eventually(lambda: peer in app._followers and app._followers[peer][0].state == "following")
-    await eventually(lambda: app._followers[peer][0]._head is not None)
+    await eventually(lambda: app._followers[peer][0]._seen is not None)
 
 
 def early_call(stub: Any, position: int = 0) -> Any:

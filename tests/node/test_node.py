@@ -541,7 +541,9 @@ async def test_rolled_back_log_is_noticed(cluster: Cluster) -> None:
     for name, data in before.items():
         (log.parent / name).write_bytes(data)
     async with cluster.app(KR).serving() as kr, cluster.app(NL).serving() as nl:
-        await eventually(lambda: nl._followers and "PROOF_BAD" in nl._followers[KR][0].state)
+        await eventually(lambda: nl._followers and "LOG_ROLLBACK" in nl._followers[KR][0].state)
+        [clash] = nl.node.clashes.held
+        assert clash.seen.head.size > clash.shown.head.size
         # What its own desks wrote since the backup comes back from the peer.
         await eventually(lambda: all(held(kr, each) for each in sealed))
 
