@@ -34,6 +34,15 @@ def take(held: Held, document: Document, now_ms: int) -> tuple[str, ...]:
     week = getattr(claimed, "week", 0)
     if not week_of(now_ms) - 4 <= week <= week_of(now_ms) + CARDS_AHEAD + 1:
         raise TrustError(f"a key card for week {week} is outside the weeks in use", desk=desk_name)
+    # A desk hands in five weeks ahead, so its key leaves no card beyond those of its last day. By the week, not by when
+    # the card came: whoever joins later must take the same cards.
+    if signer.last_use_ms and week > week_of(signer.last_use_ms) + CARDS_AHEAD:
+        raise TrustError(
+            f"the key card of {desk_name} for week {week} is signed by a key whose last use was in week"
+            f" {week_of(signer.last_use_ms)}",
+            hint="sign it with the desk's key of today",
+            desk=desk_name,
+        )
     # Checked before the alarm of two cards: junk must not raise it.
     documents.require_key(document, pb.PublicKey(suite=signer.suite, key=signer.public), role="desk")
     before = held.cards.get((desk_name, week))

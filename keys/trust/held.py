@@ -18,6 +18,8 @@ class PartyChain:
     parties: list[tuple[Document, pb.Party]] = field(default_factory=list)
     rosters: list[RosterView] = field(default_factory=list)
     status: tuple[Document, pb.Status] | None = None
+    status_issues_ms: list[int] = field(default_factory=list)
+    """Issue times of the statuses of the last day that were taken."""
     ended: dict[bytes, RosterView] = field(default_factory=dict)
     """Keys that the newest generation ended, and the first roster that did."""
 

@@ -46,7 +46,8 @@ def take(held: Held, document: Document, now_ms: int) -> tuple[str, ...]:
 
 def restart_status(held: Held, party: str) -> None:
     """A thief of the status key may have frozen or suspended us: its word ends with it, the counter restarts."""
-    held.chains[party].status = None
+    held.chains[party].status, held.chains[party].status_issues_ms = None, []
+    held.chains[party].status_issues_ms = []
 
 
 def _candidate(held: Held, document: Document) -> None:

@@ -1,10 +1,16 @@
 """Taking statuses: a party's daily word on what is newest (docs/PROTOCOL.md section 4.4)."""
 
+from typing import Final
+
 from keys import documents
 from keys.documents import Document
 from keys.trust.errors import EquivocationError, RollbackError, TrustError
 from keys.trust.held import Held, PartyChain
 from keys.v1 import documents_pb2 as pb
+
+MAX_STATUSES: Final = 100
+"""A status is kept in every log for ever; a party that issues one a day, and one for each suspension, needs far fewer."""
+DAY_MS: Final = 86_400_000
 
 
 def take(held: Held, document: Document, now_ms: int) -> tuple[str, ...]:
@@ -21,12 +27,20 @@ def take(held: Held, document: Document, now_ms: int) -> tuple[str, ...]:
         _check_after(body, chain.status[1])
     if body.issue_time_ms > now_ms + held.agreement(now_ms).body.skew_ms:
         raise TrustError(f"the {body.party} status is issued in the future; check the clocks", **_facts(body))
+    day = [issued_ms for issued_ms in chain.status_issues_ms if issued_ms > body.issue_time_ms - DAY_MS]
+    if len(day) >= MAX_STATUSES:
+        raise TrustError(
+            f"{body.party} issued {MAX_STATUSES} statuses within a day; the next is taken a day after the first of them",
+            hint="if its status key is stolen, its roots replace it: tocsin-keys plan rotate status --emergency",
+            **_facts(body),
+        )
     events = [f"{body.party}: status {body.version} taken", *_check_named(held, chain, body), *_check_seen(held, body)]
     if chain.status:
         # Only the newest status is worth keeping: it replaces the one before in what is handed on.
         held.order.remove(chain.status[0])
         del held.arrivals[chain.status[0].digest]
     chain.status = (document, body)
+    chain.status_issues_ms = [*day, body.issue_time_ms]
     held.hold(document)
     return tuple(events)
 

@@ -11,7 +11,7 @@ import pytest
 from keys import documents, founding, suite, trust
 from keys.documents import Document, ThresholdError
 from keys.errors import BadKeyError, PeerError, SignatureError
-from keys.trust import Trust, week_of
+from keys.trust import Trust, status, week_of
 from keys.v1 import documents_pb2 as pb
 from tests import chains
 from tests.chains import DAY, HOUR
@@ -466,6 +466,23 @@ def test_a_card_dies_with_its_signing_key_and_a_new_one_takes_its_place(held: Tr
     assert held.card(DESK, WEEK) is not None
 
 
+def test_a_key_leaves_no_card_beyond_those_of_its_last_day(held: Trust, monkeypatch: pytest.MonkeyPatch) -> None:
+    replacement = suite.SigningKey.generate(1)
+
+    def rotate(body: pb.Roster) -> None:
+        entry = next(desk for desk in body.desks if desk.desk == DESK)
+        entry.keys[0].last_use_ms = NOON
+        entry.keys.append(founding.desk_entry(DESK, replacement, lineage=world().lineage).keys[0])
+
+    held.take(chains.next_roster(world(), "nl", rotate), now_ms=NOON)
+    later = NOON + 7 * DAY
+    held.take(card(week=WEEK + 5), now_ms=later)
+    refused(held, card(week=WEEK + 6), trust.TrustError, now_ms=later)
+    held.take(card(week=WEEK + 6, signing=replacement), now_ms=later)
+    monkeypatch.setattr(trust.cards, "CARDS_AHEAD", 7)
+    held.take(card(week=WEEK + 7), now_ms=later)
+
+
 # ---- status
 
 
@@ -519,6 +536,22 @@ def test_a_status_that_names_an_older_roster_or_agreement_is_refused(held: Trust
     refused(held, chains.next_status(world(), "nl"), trust.RollbackError)
     held.take(chains.next_agreement(world(), effective_ms=NOON - 10), now_ms=NOON)
     refused(held, chains.next_status(world(), "kr", bend_status(agreement__version=1)), trust.RollbackError)
+
+
+def test_a_thief_of_the_status_key_fills_no_log(held: Trust, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status, "MAX_STATUSES", 3)
+    for version in (2, 3):
+        held.take(chains.next_status(world(), "nl", version=version), now_ms=NOON)
+    refused(held, chains.next_status(world(), "nl", version=4), trust.TrustError)
+    held.take(chains.next_status(world(), "kr"), now_ms=NOON)
+    # By issue times, not by the clock: who was away for days takes all of them at once.
+    late = NOON + 9 * DAY
+    refused(held, chains.next_status(world(), "nl", version=4, now_ms=NOON + HOUR), trust.TrustError, now_ms=late)
+    held.take(chains.next_status(world(), "nl", version=4, now_ms=NOON + DAY), now_ms=late)
+    after, document, _ = rotated("status")
+    held.take(document, now_ms=late)
+    for version in (1, 2, 3):
+        held.take(chains.next_status(after, "nl", version=version, now_ms=NOON + DAY), now_ms=late)
 
 
 def test_a_frozen_status_goes_stale(held: Trust) -> None:
