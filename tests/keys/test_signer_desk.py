@@ -8,8 +8,7 @@ import pytest
 
 from exchange.desk import DeskSettings, init
 from keys import desk_keys, signer, suite
-from keys.errors import UsageError
-from keys.keystore import Keystore
+from keys.keystore import Keystore, KeystoreError
 from keys.pkcs11 import Token, TokenMissingError
 from keys.v1 import documents_pb2 as docs
 from tests.desk import memory
@@ -46,15 +45,14 @@ async def test_a_desk_and_a_node_sign_with_a_token(made: None, tmp_path: Path) -
     async with exchange.open(SEOUL) as desk:
         assert await read(desk, "materials") == ["signed in the token"]
         assert desk.events() == []
-    # Without its token the desk does not start, and says why.
+    # Without its token, or without its PIN, the desk says so instead of sending.
     with Token.open(MODULE, "ministry", PIN) as token:
         token.destroy(signer.Reference.decode(apart.get(HAGUE)).identity)
     with pytest.raises(TokenMissingError, match="has no EC_EDWARDS key"):
-        exchange.open(HAGUE)
+        await send(exchange, "never", channel="materials")
     pin.unlink()
-    with pytest.raises(Exception, match="cannot read") as caught:
-        exchange.open(HAGUE)
-    assert not isinstance(caught.value, UsageError)
+    with pytest.raises(KeystoreError, match="cannot read"):
+        await send(exchange, "never", channel="materials")
 
 
 def command(*arguments: str | Path, code: int = 0) -> subprocess.CompletedProcess[str]:
