@@ -7,7 +7,7 @@ import typer
 
 from keys import incident, panic, suite
 from keys.cli import files, parts, record
-from keys.cli.release import Bundle, CopyTo, Desk, Keystores, Signed, keys_of, load, publish
+from keys.cli.release import Bundle, CopyTo, Desk, Keystores, Signed, bring_up, keys_of, load, publish
 from keys.cli.terminal import (
     DryRun,
     Json,
@@ -180,6 +180,9 @@ def _end(
     with files.locked(bundle):
         now = now_ms()
         trust = load(bundle, now_ms=now)
+        if not dry_run:
+            # An earlier run may have been cut off here, with nothing left to end.
+            bring_up(copy_to or (), bundle)
         with keys_of(keystores or (), trust, passphrase_file) as sign:
             made = incident.end(
                 trust,

@@ -100,13 +100,24 @@ def keys_of(
 
 
 def publish(bundle: Path, copies: Sequence[Path], trust: Trust, released: Sequence[Document]) -> None:
-    """Write what was released; the party's own bundle last: cut off before it, the command is run again."""
-    if not released:
-        return
-    for path in (*copies, bundle):
-        files.save_bundle(path, list(trust.documents()), fresh=False)
-    for document in released:
-        record.note("published", document=signing.subject(document), digest=document.digest.hex())
+    """Write what was released: into the party's own bundle, then into its copies.
+
+    In this order: were a copy first, a node could hold a document that a second run, after a cut, makes anew at the same
+    number. Cut off in between, the next run brings the copies up, whatever it releases.
+    """
+    if released:
+        files.save_bundle(bundle, list(trust.documents()), fresh=False)
+        for document in released:
+            record.note("published", document=signing.subject(document), digest=document.digest.hex())
+    bring_up(copies, bundle)
+
+
+def bring_up(copies: Sequence[Path], bundle: Path) -> None:
+    """Give every copy what the bundle holds; one that is the same is not touched."""
+    data = files.read(bundle, files.MAX_BUNDLE_BYTES) if copies else b""
+    for path in copies:
+        if not path.exists() or files.read(path, files.MAX_BUNDLE_BYTES) != data:
+            files.write(path, data, fresh=False)
 
 
 def load(bundle: Path, *, now_ms: int) -> Trust:

@@ -227,8 +227,8 @@ def _issue(
         document = ceremony.sign(document, load_key(store, name, suite_id), books.groups(document, book))
         after = books.extend(book, document, now_ms=now)
         if not dry_run:
-            # The party's own bundle last: cut off before it, the command is run again and the copies are older news.
-            for path in (*(copy_to or ()), bundle):
+            # The party's own bundle first: were a copy first, a second run would make another status of the same number.
+            for path in (bundle, *(copy_to or ())):
                 files.save_bundle(path, list(after.documents), fresh=False)
     return _issued(document, dry_run)
 

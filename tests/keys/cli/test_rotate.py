@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,9 @@ from keys.cli import incident as incident_cli
 from keys.cli import rotate as rotate_cli
 from keys.keystore import Keystore
 from keys.suite import DESK_SUITE, SigningKey
-from keys.trust import Trust
+from keys.trust import EquivocationError, Trust
 from tests.keys.cli.office import PASSPHRASE, Office, lineage_of
+from tests.keys.cli.test_power import PowerLost, power_lost_after
 
 DESK = "kr.motie/supply"
 HOUR = 3600 * 1000
@@ -212,6 +214,70 @@ def test_roots_far_apart_replace_a_stolen_roster_key_alone(staffed: Office, cloc
     assert trust.roster("kr").number == (2, 1)
     assert not [p for p in staffed.directory.iterdir() if p.suffix == ".draft" and p.name.startswith("p.plan.")]
     staffed.refused(*("plan", "apply", "p.plan", *BUNDLE, "--signed", "copy.signed", "--passphrase-file", "pw"), code=2)
+
+
+CUT = {
+    "apply": ("plan", "apply", "p.plan", *BUNDLE, *STAFF, *DUTY, "--copy-to", "node.bundle"),
+    "apply, a holder is away": ("plan", "apply", "p.plan", *BUNDLE, *DUTY, "--copy-to", "node.bundle"),
+    "revoke": ("incident", "revoke", DESK, "--reason", "lost", *BUNDLE, *STAFF, *DUTY, "--copy-to", "node.bundle"),
+    "status": ("status", "issue", *BUNDLE, *DUTY, "--copy-to", "node.bundle"),
+}
+
+
+@pytest.mark.parametrize("name", CUT)
+def test_cut_off_between_its_writes_and_run_again_later(
+    staffed: Office, clock: Clock, tmp_path: Path, name: str
+) -> None:
+    assert cut_everywhere(staffed, clock, tmp_path, name) >= 6, "nothing was cut"
+
+
+def test_a_copy_that_is_written_first_makes_two_documents_of_one_number(
+    staffed: Office, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def copies_first(bundle: Path, copies: list[Path], trust: Trust, released: list[documents.Document]) -> None:
+        for path in (*copies, bundle) if released else ():
+            files.save_bundle(path, list(trust.documents()), fresh=False)
+
+    monkeypatch.setattr(rotate_cli, "publish", copies_first)
+    with pytest.raises(EquivocationError):
+        cut_everywhere(staffed, clock, tmp_path, "apply")
+
+
+def cut_everywhere(office: Office, clock: Clock, place: Path, name: str) -> int:
+    """Cut a command off at each step it has on the disk, and run it again an hour later; how many steps there are."""
+    digest = plan_desk(office)
+    agreed = ("--digest", digest) if name.startswith("apply") else ()
+    start = clock()
+    for calls in range(100):
+        clock.now_ms = start
+        attempt = Office(place / f"cut-{calls}")
+        shutil.copytree(office.directory, attempt.directory)
+        cut = True
+        with power_lost_after(calls), suppress(PowerLost):
+            attempt.run(*CUT[name], *agreed)
+            cut = False
+        # What a node took of the copy in the meantime.
+        node = Trust(lineage_of(office))
+        copy = attempt.path("node.bundle")
+        for document in files.load(copy) if copy.exists() else ():
+            node.take(document, now_ms=clock())
+        clock.now_ms += HOUR
+        attempt.run(*CUT[name], *agreed)
+        held = {document.digest for document in files.load(attempt.path("exchange.bundle"))}
+        if copy.exists():
+            assert {document.digest for document in files.load(copy)} == held, f"after {calls} steps"
+            for document in files.load(copy):
+                node.take(document, now_ms=clock())
+        keys = trust_of(attempt, clock).roster("kr").desks[DESK].keys
+        if name == "apply":
+            assert len(keys) == 2, "announced once"
+        if name == "revoke":
+            assert copy.exists()
+            assert trust_of(attempt, clock, "node.bundle").key_ended(DESK, next(iter(keys)))
+        assert attempt.path("p.plan.announce.draft").exists() == ("away" in name)
+        if not cut:
+            return calls
+    pytest.fail("the command never ended")
 
 
 # ---- incidents
