@@ -51,7 +51,9 @@ def read(text: str) -> bytes:
     """
     typed = text.lower().split()
     compact = "".join(typed)
-    if len(compact) == 64 and all(c in "0123456789abcdef" for c in compact):
+    if compact and all(c in "0123456789abcdef" for c in compact):
+        if len(compact) != 2 * 32:
+            raise UsageError(f"{len(compact)} digits; a fingerprint has 64 hex digits", hint="or give its 24 words")
         return bytes.fromhex(compact)
     known = _list()
     # "7 to 12:" stands before a row of ours; "to" is on no list of words.

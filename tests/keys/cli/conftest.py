@@ -9,7 +9,7 @@ import pytest
 from tests.keys.cli.office import Office, fast, founded, open_office, staff
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="package")
 def _fast() -> Iterator[None]:
     with fast():
         yield
