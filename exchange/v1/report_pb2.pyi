@@ -129,6 +129,13 @@ class Certainty(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CERTAINTY_LIKELY: _ClassVar[Certainty]
     CERTAINTY_OBSERVED: _ClassVar[Certainty]
 
+class AlertStep(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ALERT_STEP_UNSPECIFIED: _ClassVar[AlertStep]
+    ALERT_STEP_ESCALATED: _ClassVar[AlertStep]
+    ALERT_STEP_RESOLVED: _ClassVar[AlertStep]
+    ALERT_STEP_FALSE_ALARM: _ClassVar[AlertStep]
+
 class ConsultationKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     CONSULTATION_KIND_UNSPECIFIED: _ClassVar[ConsultationKind]
@@ -224,6 +231,10 @@ CERTAINTY_UNLIKELY: Certainty
 CERTAINTY_POSSIBLE: Certainty
 CERTAINTY_LIKELY: Certainty
 CERTAINTY_OBSERVED: Certainty
+ALERT_STEP_UNSPECIFIED: AlertStep
+ALERT_STEP_ESCALATED: AlertStep
+ALERT_STEP_RESOLVED: AlertStep
+ALERT_STEP_FALSE_ALARM: AlertStep
 CONSULTATION_KIND_UNSPECIFIED: ConsultationKind
 CONSULTATION_KIND_REQUEST: ConsultationKind
 CONSULTATION_KIND_MESSAGE: ConsultationKind
@@ -411,7 +422,7 @@ class Reference(_message.Message):
     def __init__(self, sender: _Optional[str] = ..., id: _Optional[bytes] = ..., digest: _Optional[bytes] = ...) -> None: ...
 
 class Alert(_message.Message):
-    __slots__ = ("id", "type", "status", "references", "subject", "severity", "urgency", "certainty", "effective_time_ms", "onset_time_ms", "expire_time_ms", "areas", "headline", "description", "instruction", "cancel_condition", "evidence", "need_share", "probability", "cover_weeks", "impact_weeks", "rules", "annex_version", "affected_steps", "crisis")
+    __slots__ = ("id", "type", "status", "references", "subject", "severity", "urgency", "certainty", "effective_time_ms", "onset_time_ms", "expire_time_ms", "areas", "headline", "description", "instruction", "cancel_condition", "evidence", "need_share", "probability", "cover_weeks", "impact_weeks", "rules", "annex_version", "affected_steps", "crisis", "step", "note", "basis")
     ID_FIELD_NUMBER: _ClassVar[int]
     TYPE_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
@@ -437,6 +448,9 @@ class Alert(_message.Message):
     ANNEX_VERSION_FIELD_NUMBER: _ClassVar[int]
     AFFECTED_STEPS_FIELD_NUMBER: _ClassVar[int]
     CRISIS_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
+    BASIS_FIELD_NUMBER: _ClassVar[int]
     id: bytes
     type: AlertType
     status: AlertStatus
@@ -462,7 +476,30 @@ class Alert(_message.Message):
     annex_version: int
     affected_steps: _containers.RepeatedScalarFieldContainer[str]
     crisis: Crisis
-    def __init__(self, id: _Optional[bytes] = ..., type: _Optional[_Union[AlertType, str]] = ..., status: _Optional[_Union[AlertStatus, str]] = ..., references: _Optional[_Iterable[_Union[Reference, _Mapping]]] = ..., subject: _Optional[_Union[Subject, _Mapping]] = ..., severity: _Optional[_Union[Severity, str]] = ..., urgency: _Optional[_Union[Urgency, str]] = ..., certainty: _Optional[_Union[Certainty, str]] = ..., effective_time_ms: _Optional[int] = ..., onset_time_ms: _Optional[int] = ..., expire_time_ms: _Optional[int] = ..., areas: _Optional[_Iterable[_Union[Place, _Mapping]]] = ..., headline: _Optional[_Iterable[_Union[Text, _Mapping]]] = ..., description: _Optional[_Iterable[_Union[Text, _Mapping]]] = ..., instruction: _Optional[_Iterable[_Union[Text, _Mapping]]] = ..., cancel_condition: _Optional[_Iterable[_Union[Text, _Mapping]]] = ..., evidence: _Optional[_Iterable[_Union[Reference, _Mapping]]] = ..., need_share: _Optional[float] = ..., probability: _Optional[float] = ..., cover_weeks: _Optional[float] = ..., impact_weeks: _Optional[float] = ..., rules: _Optional[_Iterable[str]] = ..., annex_version: _Optional[int] = ..., affected_steps: _Optional[_Iterable[str]] = ..., crisis: _Optional[_Union[Crisis, _Mapping]] = ...) -> None: ...
+    step: AlertStep
+    note: _containers.RepeatedCompositeFieldContainer[Text]
+    basis: Basis
+    def __init__(self, id: _Optional[bytes] = ..., type: _Optional[_Union[AlertType, str]] = ..., status: _Optional[_Union[AlertStatus, str]] = ..., references: _Optional[_Iterable[_Union[Reference, _Mapping]]] = ..., subject: _Optional[_Union[Subject, _Mapping]] = ..., severity: _Optional[_Union[Severity, str]] = ..., urgency: _Optional[_Union[Urgency, str]] = ..., certainty: _Optional[_Union[Certainty, str]] = ..., effective_time_ms: _Optional[int] = ..., onset_time_ms: _Optional[int] = ..., expire_time_ms: _Optional[int] = ..., areas: _Optional[_Iterable[_Union[Place, _Mapping]]] = ..., headline: _Optional[_Iterable[_Union[Text, _Mapping]]] = ..., description: _Optional[_Iterable[_Union[Text, _Mapping]]] = ..., instruction: _Optional[_Iterable[_Union[Text, _Mapping]]] = ..., cancel_condition: _Optional[_Iterable[_Union[Text, _Mapping]]] = ..., evidence: _Optional[_Iterable[_Union[Reference, _Mapping]]] = ..., need_share: _Optional[float] = ..., probability: _Optional[float] = ..., cover_weeks: _Optional[float] = ..., impact_weeks: _Optional[float] = ..., rules: _Optional[_Iterable[str]] = ..., annex_version: _Optional[int] = ..., affected_steps: _Optional[_Iterable[str]] = ..., crisis: _Optional[_Union[Crisis, _Mapping]] = ..., step: _Optional[_Union[AlertStep, str]] = ..., note: _Optional[_Iterable[_Union[Text, _Mapping]]] = ..., basis: _Optional[_Union[Basis, _Mapping]] = ...) -> None: ...
+
+class Basis(_message.Message):
+    __slots__ = ("indicator", "market", "screen", "period", "pooled", "reporter", "known_until_ms", "hs")
+    INDICATOR_FIELD_NUMBER: _ClassVar[int]
+    MARKET_FIELD_NUMBER: _ClassVar[int]
+    SCREEN_FIELD_NUMBER: _ClassVar[int]
+    PERIOD_FIELD_NUMBER: _ClassVar[int]
+    POOLED_FIELD_NUMBER: _ClassVar[int]
+    REPORTER_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_UNTIL_MS_FIELD_NUMBER: _ClassVar[int]
+    HS_FIELD_NUMBER: _ClassVar[int]
+    indicator: IndicatorKind
+    market: Market
+    screen: str
+    period: str
+    pooled: bool
+    reporter: str
+    known_until_ms: int
+    hs: str
+    def __init__(self, indicator: _Optional[_Union[IndicatorKind, str]] = ..., market: _Optional[_Union[Market, str]] = ..., screen: _Optional[str] = ..., period: _Optional[str] = ..., pooled: _Optional[bool] = ..., reporter: _Optional[str] = ..., known_until_ms: _Optional[int] = ..., hs: _Optional[str] = ...) -> None: ...
 
 class Crisis(_message.Message):
     __slots__ = ("impact", "cause", "duration", "sectors", "measures", "help")
