@@ -200,4 +200,24 @@ class Clash:
         return f"{self.rule}: {self.text}; both signed heads are kept"
 
 
-Event = Clash | Gap | Stale | Conflict | Refused | Overdue | Unconfirmed
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """The node holds an envelope of this desk that this desk does not know: restored from a backup, or copied.
+
+    The stream is given up. If nobody restored this desk, somebody else has its keys.
+    """
+
+    channel: str
+    stream: bytes
+    held_seq: int
+    last_seq: int
+
+    def __str__(self) -> str:
+        """In words."""
+        return (
+            f"this desk sent up to number {self.last_seq} on {self.channel} and knows up to {self.held_seq}: restored "
+            "from a backup? if not, another machine has its keys: revoke them"
+        )
+
+
+Event = Restored | Clash | Gap | Stale | Conflict | Refused | Overdue | Unconfirmed

@@ -12,6 +12,9 @@ MAX_TRIES: Final = 4
 """An envelope refused this often stays in the outbox, is not sent again, and is shown as stuck."""
 
 
+MAX_STREAMS: Final = 256
+
+
 @dataclass(frozen=True, slots=True)
 class Outgoing:
     """An envelope just sealed. `shell` is all but its ciphertext; what stays when it is sent is `Content`, opened by `prk`."""
@@ -169,6 +172,13 @@ class Outbox(Contents):
                 (channel, marking, audience),
             ).fetchone()
             return row
+
+    def own_streams(self) -> list[tuple[bytes, int, bytes, str]]:
+        """(stream, seq, id, channel) of the last envelope sealed in each stream in use, MAX_STREAMS at most."""
+        with failing(), self._lock:
+            return self._db.execute(
+                "SELECT stream, seq, id, channel FROM sending ORDER BY stream LIMIT ?", (MAX_STREAMS,)
+            ).fetchall()
 
     def forget_stream(self, stream: bytes) -> None:
         """The next envelope to its audience starts a new stream; inside a transaction."""

@@ -14,6 +14,7 @@ from exchange.desk.events import Refused
 from exchange.desk.holdings import Holdings
 from exchange.desk.link import Link, forever
 from exchange.desk.outbox import Waiting
+from exchange.desk.restored import renew_streams
 from exchange.desk.sealing import Sealing
 from exchange.desk.witness import Witness
 from exchange.errors import ProofError
@@ -59,6 +60,9 @@ class Sending:
         await self._link.synchronise()
         stub = await self._link.stub()
         await self._witness.compare(stub)
+        await renew_streams(
+            self._own, self.sealing, stub, failed=lambda i, error: self._own.event(Refused(i, error.reason, str(error)))
+        )
         self._own.state = "connected"
         call = stub.Publish()
         in_flight: deque[Waiting] = deque()

@@ -310,6 +310,7 @@ class App:
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         service = ExchangeService(self.node, self.clock)
+        self.node.places.connect = self.connect
         service.attaching = Attaching(
             self.node, self.shelf, workers=self._shelf_workers, connect=self.connect, clock=self.clock
         )

@@ -19,6 +19,7 @@ from exchange.node.entries import document_entry
 from exchange.node.forks import ShownFork
 from exchange.node.intake import Counters, Intake, Preview
 from exchange.node.logkeys import LogKeys
+from exchange.node.places import Places
 from exchange.node.positions import Positions
 from exchange.node.quota import Quotas
 from exchange.node.reading import Batch, Readers
@@ -108,6 +109,13 @@ class Node:
             workers=workers,
         )
 
+        self.places = Places(
+            store,
+            workers,
+            head=lambda: (self._writer.note, self._writer.size),
+            readable=self.readable_by,
+            is_node=lambda peer: self.trust.node(peer) is not None,
+        )
         self.positions = Positions(
             store, trust, self.witnesses, workers, head=lambda: (self._writer.note, self._writer.size)
         )

@@ -1,9 +1,11 @@
 """Entries of a log and what they carry."""
 
+from collections.abc import Sequence
+
 from google.protobuf.message import DecodeError
 
 from exchange import envelope
-from exchange.store.contract import NewEntry
+from exchange.store.contract import NewEntry, Row
 from exchange.v1 import envelope_pb2 as env
 from exchange.v1 import exchange_pb2 as pb
 from keys import documents
@@ -22,7 +24,12 @@ def hinted(parsed: envelope.Parsed) -> env.Header:
 
 def stream_of(header: env.Header) -> bytes:
     """The name of a stream in the store: a desk that uses another's random id neither blocks nor accuses it."""
-    return digest(pae(header.sender, header.stream))[:16]
+    return stream_name(header.sender, header.stream)
+
+
+def stream_name(sender: str, stream: bytes) -> bytes:
+    """See `stream_of`."""
+    return digest(pae(sender, stream))[:16]
 
 
 def claimed_sender(data: bytes) -> str:
@@ -38,6 +45,14 @@ def header_of(data: bytes, *, pruned: bool = False) -> env.Header:
     message = env.Pruned() if pruned else env.Envelope()
     message.ParseFromString(data)
     return env.Header.FromString(message.header)
+
+
+def entry_message(row: Row, proof: Sequence[bytes]) -> pb.Entry:
+    """A stored entry as it travels."""
+    entry = pb.Entry(position=row.position, data=row.data, leaf=row.id, proof=proof, pruned=row.pruned)
+    # An open enum: a kind of a later version is stored and sent as it is.
+    entry.kind = row.kind  # type: ignore[assignment]
+    return entry
 
 
 def envelope_entry(parsed: envelope.Parsed, header: env.Header, *, origin: str = "") -> NewEntry:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 import structlog
@@ -11,9 +11,10 @@ from exchange import envelope, tls, wire
 from exchange.errors import IdentityError, LimitError
 from exchange.node.attaching import AttachmentCalls
 from exchange.node.core import Node
+from exchange.node.entries import entry_message
+from exchange.node.places import PlaceCalls
 from exchange.node.reading import Batch
 from exchange.node.writer import Receipt
-from exchange.store.contract import Row
 from exchange.v1 import exchange_pb2 as pb
 from exchange.v1 import exchange_pb2_grpc as rpc
 from keys import suite
@@ -59,11 +60,12 @@ class Callers:
         return self._known[key]
 
 
-class ExchangeService(AttachmentCalls):
+class ExchangeService(AttachmentCalls, PlaceCalls):
     """The mutual-TLS listener."""
 
     def __init__(self, node: Node, clock: Callable[[], int]) -> None:
         self._node, self._clock = node, clock
+        self.places = node.places
         self._callers = Callers(node, clock)
 
     async def _caller(self, context: wire.Context) -> str:
@@ -252,8 +254,8 @@ class ExchangeService(AttachmentCalls):
                 stream=record.stream,
                 seq=record.seq,
                 time_ms=record.time_ms,
-                first=_entry(*fork.first),
-                second=_entry(*fork.second),
+                first=entry_message(*fork.first),
+                second=entry_message(*fork.second),
             )
         return response
 
@@ -276,19 +278,12 @@ class ExchangeService(AttachmentCalls):
 
 def _subscribe_response(batch: Batch) -> pb.SubscribeResponse:
     return pb.SubscribeResponse(
-        entries=[_entry(row, proof) for row, proof in batch.rows],
+        entries=[entry_message(row, proof) for row, proof in batch.rows],
         checkpoint=batch.checkpoint,
         consistency=batch.consistency,
         next_position=batch.next_position,
         early=batch.early,
     )
-
-
-def _entry(row: Row, proof: Sequence[bytes]) -> pb.Entry:
-    entry = pb.Entry(position=row.position, data=row.data, leaf=row.id, proof=proof, pruned=row.pruned)
-    # An open enum: a kind of a later version is stored and sent as it is.
-    entry.kind = row.kind  # type: ignore[assignment]
-    return entry
 
 
 def _identity(data: bytes) -> bytes:

@@ -266,14 +266,16 @@ class GetPlacesResponse(_message.Message):
     def __init__(self, checkpoint: _Optional[bytes] = ..., places: _Optional[_Iterable[_Union[_evidence_pb2.LogPlace, _Mapping]]] = ...) -> None: ...
 
 class GetNumbersRequest(_message.Message):
-    __slots__ = ("stream", "first_seq", "last_seq")
+    __slots__ = ("stream", "first_seq", "last_seq", "sender")
     STREAM_FIELD_NUMBER: _ClassVar[int]
     FIRST_SEQ_FIELD_NUMBER: _ClassVar[int]
     LAST_SEQ_FIELD_NUMBER: _ClassVar[int]
+    SENDER_FIELD_NUMBER: _ClassVar[int]
     stream: bytes
     first_seq: int
     last_seq: int
-    def __init__(self, stream: _Optional[bytes] = ..., first_seq: _Optional[int] = ..., last_seq: _Optional[int] = ...) -> None: ...
+    sender: str
+    def __init__(self, stream: _Optional[bytes] = ..., first_seq: _Optional[int] = ..., last_seq: _Optional[int] = ..., sender: _Optional[str] = ...) -> None: ...
 
 class GetNumbersResponse(_message.Message):
     __slots__ = ("entries", "checkpoint", "last_seq", "last_id")

@@ -84,6 +84,20 @@ class Log:
             old, len(leaves), lambda level, k: merkle.root_of(leaves[k << level : (k + 1) << level])
         )
 
+    def numbers(self, node: str, request: pb.GetNumbersRequest) -> pb.GetNumbersResponse:
+        """What is at some numbers of a stream, but for what is hidden."""
+        answer = pb.GetNumbersResponse(checkpoint=self.note(node))
+        for position, (leaf, kind, data) in enumerate(self.entries):
+            if kind != pb.ENTRY_KIND_ENVELOPE or self.hide(data):
+                continue
+            header = header_of(data)
+            if (header.sender, header.stream) != (request.sender, request.stream):
+                continue
+            answer.last_seq, answer.last_id = header.seq, leaf
+            if request.first_seq and request.first_seq <= header.seq <= request.last_seq:
+                answer.entries.add(position=position, kind=kind, data=data, leaf=leaf, proof=self.proof(position))
+        return answer
+
     def read(self, node: str, request: pb.SubscribeRequest) -> pb.SubscribeResponse:
         """Everything from a position on, in one answer."""
         answer = pb.SubscribeResponse(checkpoint=self.note(node), next_position=len(self.entries))
@@ -95,11 +109,16 @@ class Log:
         return answer
 
 
-def channel_of(data: bytes) -> str:
-    """Channel an envelope is on, unverified."""
+def header_of(data: bytes) -> envelope.pb.Header:
+    """The header of an envelope, unverified."""
     header = envelope.pb.Header()
     header.ParseFromString(envelope.parse(data).outer.header)
-    return header.channel
+    return header
+
+
+def channel_of(data: bytes) -> str:
+    """Channel an envelope is on, unverified."""
+    return header_of(data).channel
 
 
 class _Call:
@@ -143,6 +162,9 @@ class _Stub:
 
     async def GetProof(self, request: pb.GetProofRequest, timeout: float) -> pb.GetProofResponse:  # noqa: N802
         return pb.GetProofResponse(consistency=self._log.consistency(request.from_size, request.size))
+
+    async def GetNumbers(self, request: pb.GetNumbersRequest, timeout: float) -> pb.GetNumbersResponse:  # noqa: N802
+        return self._log.numbers(self._node, request)
 
     def Subscribe(self, request: pb.SubscribeRequest) -> _Call:  # noqa: N802
         return _Call(ready=(self._log.read(self._node, request),))

@@ -1,0 +1,48 @@
+"""A desk that was restored from a backup, or copied: what its name sent and it does not know forces new streams.
+
+Two envelopes at one number of a stream are a fork, and look to every reader like a lie. So a desk asks its node, each
+time it connects to send, for the newest envelope of each of its streams. Source: docs/PROTOCOL.md section 5.7.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+import grpc
+
+from exchange import wire
+from exchange.desk.events import Restored
+from exchange.desk.holdings import Holdings
+from exchange.desk.sealing import Sealing
+from exchange.v1 import exchange_pb2 as pb
+from exchange.v1 import exchange_pb2_grpc as rpc
+from keys.errors import TocsinError
+
+ANSWER_S: Final = 20
+
+
+async def renew_streams(
+    holdings: Holdings, sealing: Sealing, stub: rpc.ExchangeStub, *, failed: Callable[[bytes, TocsinError], None]
+) -> None:
+    """Give up every stream of this desk that the node holds further than the desk knows; what waits is sealed anew.
+
+    Args:
+        holdings: What the desk holds.
+        sealing: Seals what waits in such a stream again, in a new one.
+        stub: The node's service.
+        failed: Called for an envelope that cannot be sealed again.
+
+    Raises:
+        TocsinError: The node does not answer.
+    """
+    archive = holdings.archive
+    for stream, seq, identity, channel in archive.own_streams():
+        try:
+            request = pb.GetNumbersRequest(sender=holdings.name, stream=stream)
+            answer = await stub.GetNumbers(request, timeout=ANSWER_S)
+        except grpc.aio.AioRpcError as failure:
+            raise wire.error_from(failure) from None
+        if not answer.last_seq or answer.last_id == identity or archive.header_of(answer.last_id) is not None:
+            continue
+        holdings.event(Restored(channel, stream, seq, answer.last_seq))
+        for stuck, error in await sealing.seal_again(stream, b""):
+            failed(stuck, error)

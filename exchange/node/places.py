@@ -1,0 +1,142 @@
+"""Where logs hold leaves, and what a stream holds at its numbers: stages and gaps are proved from these answers.
+
+Source: docs/PROTOCOL.md sections 8.3 and 9.6.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import grpc
+
+from exchange import wire
+from exchange.errors import LimitError
+from exchange.node.entries import entry_message, header_of, stream_name
+from exchange.store.contract import Store
+from exchange.v1 import exchange_pb2 as pb
+from exchange.v1 import exchange_pb2_grpc as rpc
+from exchange.workers import Workers
+from keys.errors import TocsinError
+
+MAX_LEAVES: Final = 256
+MAX_NUMBERS: Final = 64
+MAX_SEQ: Final = 2**62
+NUMBERS_BYTES: Final = 2_500_000
+ASK_S: Final = 10.0
+
+
+class Places:
+    """What a node shows of its log, and asks of a peer's for its desks.
+
+    Args:
+        store: The log.
+        workers: Read it.
+        head: The newest signed note and its size.
+        readable: Whose envelopes a caller may have.
+        is_node: Whether a name is a node of the rosters.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        workers: Workers,
+        *,
+        head: Callable[[], tuple[bytes, int]],
+        readable: Callable[[str], frozenset[str]],
+        is_node: Callable[[str], bool],
+    ) -> None:
+        self._store, self._workers, self._head = store, workers, head
+        self._readable, self._is_node = readable, is_node
+        self.connect: Callable[[str], grpc.aio.Channel] | None = None
+        """Opens a channel to a peer; None where peers are not asked."""
+
+    async def show(self, leaves: Sequence[bytes], node: str, *, by: str) -> pb.GetPlacesResponse:
+        """Places of leaves in our log, or in that of a peer, which is asked once.
+
+        Raises:
+            LimitError: Too many leaves, no such peer, or a node asks for a peer's.
+            TocsinError: The peer does not answer.
+        """
+        if len(leaves) > MAX_LEAVES or any(len(leaf) != 32 for leaf in leaves):
+            raise LimitError(f"at most {MAX_LEAVES} leaves of 32 bytes a call")
+        if not node:
+            return await self._workers.run(self._own, list(leaves), *self._head())
+        if "/" not in by or not self._is_node(node) or self.connect is None:
+            raise LimitError("only a desk has its node ask, and only a node of the rosters is asked")
+        try:
+            async with self.connect(node) as channel:
+                request = pb.GetPlacesRequest(leaves=leaves)
+                answer: pb.GetPlacesResponse = await rpc.ExchangeStub(channel).GetPlaces(request, timeout=ASK_S)
+                return answer
+        except grpc.aio.AioRpcError as failure:
+            raise wire.error_from(failure) from None
+
+    def _own(self, leaves: Sequence[bytes], note: bytes, size: int) -> pb.GetPlacesResponse:
+        response = pb.GetPlacesResponse(checkpoint=note)
+        for leaf in leaves:
+            position = self._store.position_of(leaf)
+            if position is not None and position < size:
+                response.places.add(leaf=leaf, position=position, proof=self._store.inclusion(position, size))
+        return response
+
+    async def numbers(self, request: pb.GetNumbersRequest, *, by: str) -> pb.GetNumbersResponse:
+        """What we hold of a stream that the caller may read, at some of its numbers."""
+        return await self._workers.run(self._numbers, request, self._readable(by), *self._head())
+
+    def _numbers(
+        self, request: pb.GetNumbersRequest, desks: frozenset[str], note: bytes, size: int
+    ) -> pb.GetNumbersResponse:
+        response = pb.GetNumbersResponse(checkpoint=note)
+        stream = stream_name(request.sender, request.stream)
+        last = self._store.last_in_stream(stream)
+        if last is None or not self._entry(last[1], desks, None):
+            return response
+        response.last_seq, response.last_id = last
+        held_bytes, first, end = 0, min(request.first_seq, MAX_SEQ), min(request.last_seq, MAX_SEQ) + 1
+        # One sender, fixed readers: who may read one number may read all. Asked again for each all the same.
+        for seq in range(first, end)[: MAX_NUMBERS if first else 0]:
+            identity = self._store.find(stream, seq)
+            entry = self._entry(identity, desks, size) if identity else None
+            if entry is None:
+                continue
+            held_bytes += len(entry.data)
+            if response.entries and held_bytes > NUMBERS_BYTES:
+                break
+            response.entries.append(entry)
+        return response
+
+    def _entry(self, identity: bytes, desks: frozenset[str], size: int | None) -> pb.Entry | None:
+        """An entry that one of some desks sent or may read; proved where a tree size is given, and in that tree."""
+        position = self._store.position_of(identity)
+        row = self._store.get(position) if position is not None else None
+        if row is None or (size is not None and row.position >= size):
+            return None
+        header = header_of(row.data, pruned=row.pruned)
+        if not desks & {row.sender, *(reader.desk for reader in header.audience)}:
+            return None
+        return entry_message(row, self._store.inclusion(row.position, size) if size else ())
+
+
+class PlaceCalls(rpc.ExchangeServicer):
+    """The two calls of the service."""
+
+    places: Places
+
+    async def _caller(self, context: wire.Context) -> str:
+        raise NotImplementedError
+
+    async def GetPlaces(  # noqa: N802 - the name is the protocol's
+        self, request: pb.GetPlacesRequest, context: wire.Context
+    ) -> pb.GetPlacesResponse:
+        """Where a log holds leaves."""
+        caller = await self._caller(context)
+        try:
+            return await self.places.show(request.leaves, request.node[:64], by=caller)
+        except TocsinError as error:
+            await wire.abort(context, error)
+
+    async def GetNumbers(  # noqa: N802
+        self, request: pb.GetNumbersRequest, context: wire.Context
+    ) -> pb.GetNumbersResponse:
+        """What a stream holds at its numbers."""
+        caller = await self._caller(context)
+        return await self.places.numbers(request, by=caller)

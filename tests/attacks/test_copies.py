@@ -1,0 +1,83 @@
+"""Attack 23: a desk restored from a backup, and a copied one, use no number twice: they start new streams."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from exchange.desk import sending
+from exchange.desk.events import Conflict, Restored
+from exchange.v1 import exchange_pb2 as pb
+from tests.desk.memory import Exchange, exchange, header_of
+from tests.desk.test_desk import said, texts
+from tests.world import found
+
+HAGUE, SEOUL = "kr.the-hague/economic", "nl.seoul/economic"
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> Exchange:
+    made = exchange(tmp_path, found(weeks=0), HAGUE, SEOUL)
+    await made.synchronise()
+    return made
+
+
+async def say(world: Exchange, *words: str) -> list[object]:
+    async with world.open(HAGUE) as desk:
+        for word in words:
+            await desk.publish("minerals", said(word))
+        assert await desk.flush(20) == 0
+        return list(desk.events())
+
+
+def numbers(world: Exchange) -> list[tuple[bytes, int]]:
+    headers = [header_of(data) for _, kind, data in world.log.entries if kind == pb.ENTRY_KIND_ENVELOPE]
+    return [(header.stream, header.seq) for header in headers]
+
+
+async def back_up_and_restore(world: Exchange, tmp_path: Path) -> None:
+    await say(world, "one")
+    shutil.copytree(world.directories[HAGUE], tmp_path / "backup")
+    await say(world, "two")
+    shutil.rmtree(world.directories[HAGUE])
+    shutil.copytree(tmp_path / "backup", world.directories[HAGUE])
+
+
+async def test_a_restored_desk_starts_a_new_stream(world: Exchange, tmp_path: Path) -> None:
+    await back_up_and_restore(world, tmp_path)
+    [event] = await say(world, "three")
+    assert isinstance(event, Restored)
+    assert (event.held_seq, event.last_seq) == (1, 2)
+    used = numbers(world)
+    assert len(used) == len(set(used)) == 3
+    assert len({stream for stream, _ in used}) == 2
+    async with world.open(SEOUL) as reader:
+        assert texts([one async for one in reader.subscribe("minerals", follow=False)]) == ["one", "two", "three"]
+        assert reader.events() == []
+
+
+async def test_two_copies_at_once_share_no_number(world: Exchange, tmp_path: Path) -> None:
+    await say(world, "one")
+    shutil.copytree(world.directories[HAGUE], tmp_path / "copy")
+    await say(world, "two")
+    first, world.directories = world.directories, {**world.directories, HAGUE: tmp_path / "copy"}
+    await say(world, "three")
+    world.directories = first
+    assert await say(world, "four") == []
+    used = numbers(world)
+    assert len(used) == len(set(used)) == 4
+
+
+async def test_without_the_check_readers_see_a_fork(
+    world: Exchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await back_up_and_restore(world, tmp_path)
+
+    async def trusting(*_: object, **__: object) -> None:
+        pass
+
+    monkeypatch.setattr(sending, "renew_streams", trusting)
+    await say(world, "three")
+    async with world.open(SEOUL) as reader:
+        [_ async for _ in reader.subscribe("minerals", follow=False)]
+        assert any(isinstance(event, Conflict) for event in reader.events())
