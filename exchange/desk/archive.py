@@ -6,6 +6,7 @@ from typing import Final
 
 from exchange.desk.deskfile import failing
 from exchange.desk.outbox import Outbox
+from exchange.desk.sheets import Sheets
 from keys.encoding import digest
 
 ID_BYTES: Final = 16
@@ -46,7 +47,7 @@ class Clashed:
     shown: bytes
 
 
-class Archive(Outbox):
+class Archive(Outbox, Sheets):
     """The desk's file: what it sent and what it read."""
 
     def header_of(self, identity: bytes) -> bytes | None:

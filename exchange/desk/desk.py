@@ -144,6 +144,11 @@ class Desk:
         return self._own.clock
 
     @property
+    def workers(self) -> Workers:
+        """Run what blocks, for services of this desk too."""
+        return self._own.workers
+
+    @property
     def trust(self) -> Trust:
         """The documents held."""
         return self._own.trust

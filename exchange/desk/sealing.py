@@ -270,4 +270,6 @@ def _encoded(one: rep.Report | rep.Item, now_ms: int) -> bytes:
         return report.encode(one, now_ms=now_ms)
     if one.WhichOneof("kind") == "report":
         report.validate(one.report, now_ms=now_ms)
+    if one.WhichOneof("kind") == "alert":
+        report.validate_alert(one.alert)
     return one.SerializeToString()

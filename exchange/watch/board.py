@@ -105,6 +105,18 @@ class Board:
             for observation in one.observations:
                 self._remember(observation.report, one.key)
 
+    def drop(self, group: Group) -> None:
+        """Forget a group, so that memory stays bounded; `restore` brings it back."""
+        for key in self._groups.pop(group, {}):
+            self._of_reporter[key.reporter] -= 1
+            for observation in self._series.pop(key).observations:
+                keys = self._by_report.get(observation.report)
+                if keys is not None and key in keys:
+                    keys.remove(key)
+                    if not keys:
+                        del self._by_report[observation.report]
+            self._views.pop(key, None)
+
     def series(self, key: SeriesKey) -> Series | None:
         """One series."""
         return self._series.get(key)
