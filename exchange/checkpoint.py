@@ -68,12 +68,13 @@ def _line(text: bytes, key: suite.Signer, name: str, context: str) -> bytes:
     return f"{DASH}{name} {base64.b64encode(blob).decode()}\n".encode()
 
 
-def only(note: bytes, names: Collection[str]) -> bytes:
-    """The note with the signature lines of these signers alone, one of each."""
-    lines: dict[str, bytes] = {}
-    for line in _lines(note):
-        lines.setdefault(line.removeprefix(DASH.encode()).split(b" ")[0].decode(), line)
-    return parse(note).text + b"\n" + b"".join(line for name, line in lines.items() if name in names)
+def only(note: bytes, signers: Collection[tuple[str, bytes]]) -> bytes:
+    """The note with the signature lines of these signers alone, one of each; `signers` are (name, key hash)."""
+    parsed = parse(note)
+    lines: dict[tuple[str, bytes], bytes] = {}
+    for (name, hint, _), line in zip(parsed.signatures, _lines(note), strict=True):
+        lines.setdefault((name, hint), line)
+    return parsed.text + b"\n" + b"".join(line for signer, line in lines.items() if signer in signers)
 
 
 def join(note: bytes, others: Iterable[bytes]) -> bytes:
@@ -139,15 +140,15 @@ def verify(note: bytes, suite_id: int, public: bytes, *, name: str) -> Checkpoin
     return _verify(note, suite_id, public, name, CHECKPOINT)
 
 
-def verify_any(note: bytes, keys: Iterable[tuple[int, bytes]], *, name: str) -> Checkpoint:
-    """A checkpoint that one of the log's keys signed; `keys` are (suite, public key).
+def verify_any(note: bytes, keys: Iterable[tuple[int, bytes]], *, name: str, context: str = CHECKPOINT) -> Checkpoint:
+    """A checkpoint that one of a node's keys signed; `keys` are (suite, public key), `context` COSIGNATURE of a witness.
 
     Raises:
         ProofError: None of them did.
     """
     for suite_id, public in keys:
         try:
-            return verify(note, suite_id, public, name=name)
+            return _verify(note, suite_id, public, name, context)
         except ProofError:
             continue
     raise ProofError(f"the checkpoint is not signed by {name}", signer=name)

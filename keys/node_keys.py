@@ -62,6 +62,19 @@ def log_keys_signing(trust: Trust, node: str, *, now_ms: int, have: Collection[b
     One that no roster names yet signs along, so that it is known in every checkpoint when it is named; an old one signs
     along until R + S after it was superseded.
     """
+    named, ended = _log_keys_named(trust, node, now_ms)
+    waiting = sorted(key for key in have if key not in ended and key not in named)
+    return tuple(key for key in (*named, *waiting) if key in have)
+
+
+def log_key_known(trust: Trust, node: str, *, now_ms: int, have: Collection[bytes]) -> bytes | None:
+    """Of the log keys that sign now, the one that everybody knows: the one named longest. It signs what has one signature."""
+    named, _ = _log_keys_named(trust, node, now_ms)
+    return next((key for key in reversed(named) if key in have), None)
+
+
+def _log_keys_named(trust: Trust, node: str, now_ms: int) -> tuple[list[bytes], set[bytes]]:
+    """Log keys that rosters name: those that sign, the newest first, and those that are over."""
     bounds = _bounds(trust, now_ms)
     named: list[bytes] = []
     ended: set[bytes] = set()
@@ -73,8 +86,7 @@ def log_keys_signing(trust: Trust, node: str, *, now_ms: int, have: Collection[b
             if key not in named and key not in ended:
                 (named.append if current else ended.add)(key)
         until_ms = view.body.issue_time_ms
-    waiting = sorted(key for key in have if key not in ended and key not in named)
-    return tuple(key for key in (*named, *waiting) if key in have)
+    return named, ended
 
 
 def changing(trust: Trust, party: str, *, now_ms: int) -> tuple[str, ...]:

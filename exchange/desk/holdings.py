@@ -129,6 +129,17 @@ class Holdings:
         entry = self.node_entry()
         return checkpoint.verify(note, entry.log_key.suite, entry.log_key.key, name=entry.node)
 
+    def verify_kept_note(self, note: bytes, *, node: str = "") -> checkpoint.Checkpoint:
+        """The checkpoint in a note that is kept: by a key that any roster lists for the hosting node, or cosigned by `node`.
+
+        Raises:
+            ProofError: It is not.
+        """
+        name = node or self.settings.node
+        keys = [(key.suite, key.key) for key in self.trust.log_keys(name)]
+        context = checkpoint.COSIGNATURE if node else checkpoint.CHECKPOINT
+        return checkpoint.verify_any(note, keys, name=name, context=context)
+
     def take_documents(self, encoded: Iterable[bytes], *, taken_ms: Sequence[int] = ()) -> list[TocsinError]:
         """Take documents from anyone; each is verified, what is refused is returned.
 

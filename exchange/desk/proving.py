@@ -119,8 +119,8 @@ class Proving:
             note = (await stub.GetCheckpoint(asked, timeout=ANSWER_S)).checkpoint
             if not note:
                 continue
-            head = self._own.verify_note(note)
-            checkpoint.verify_cosignature(note, node.log_key.suite, node.log_key.key, name=node.node)
+            head = self._own.verify_kept_note(note)
+            self._own.verify_kept_note(note, node=node.node)
             if head.origin != origin:
                 raise ProofError("the node shows a head of another log")
             if head.size > at and (best is None or head.size > best[0].size):

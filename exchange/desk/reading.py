@@ -354,6 +354,6 @@ class Reading:
 
     def check_receipt(self, delivery: Delivery) -> None:
         """See Desk.check_receipt."""
-        head = self._own.verify_note(delivery.receipt.checkpoint)
+        head = self._own.verify_kept_note(delivery.receipt.checkpoint)
         proof = delivery.receipt.proof
         merkle.verify_inclusion(delivery.envelope, delivery.receipt.position, head.size, proof, head.root)

@@ -10,7 +10,6 @@ from typing import Final, TypeVar, TypeVarTuple
 
 import structlog
 
-from exchange import checkpoint
 from exchange.admission import Admission
 from exchange.errors import LimitError, ProofError, StaleError
 from exchange.node.claims import Claims
@@ -316,7 +315,7 @@ class Node:
 
     def cosign(self, note: bytes) -> bytes:
         """Our signature under another log's checkpoint, which the follower verified and persisted."""
-        return checkpoint.cosign(note, self.log_keys.first, name=self.name)
+        return self.log_keys.cosign(note)
 
     # ---- other logs
 

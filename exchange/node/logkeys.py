@@ -1,11 +1,15 @@
 """A node's log keys: usually one signs; two while one replaces the other (keys/node_keys.py says when which)."""
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from exchange import checkpoint
 from keys import node_keys
 from keys.suite import Signer
 from keys.trust import Trust
+
+MAX_LINES: Final = 4
+"""A note has 16 lines for its log and all witnesses together."""
 
 
 class LogKeys:
@@ -20,12 +24,17 @@ class LogKeys:
 
     def __init__(self, name: str, trust: Trust, keys: Sequence[Signer], *, clock: Callable[[], int]) -> None:
         self._name, self._trust, self._clock = name, trust, clock
-        self._held, self._signing = tuple(keys), tuple(keys[:1])
+        self._held, self._signing, self._known = tuple(keys), tuple(keys[:1]), keys[0]
 
     @property
     def first(self) -> Signer:
         """The key that the newest roster names, once there is one."""
         return self._signing[0]
+
+    @property
+    def known(self) -> Signer:
+        """The key that everybody knows, also who lacks the newest roster: for what has one signature."""
+        return self._known
 
     @property
     def signing(self) -> tuple[Signer, ...]:
@@ -45,7 +54,9 @@ class LogKeys:
         chosen = node_keys.log_keys_signing(self._trust, self._name, now_ms=self._clock(), have=have)
         # With none left that counts, it signs as before and is refused: that shows where the fault is.
         if chosen:
-            self._signing = tuple(have[public] for public in chosen)
+            self._signing = tuple(have[public] for public in chosen)[:MAX_LINES]
+            known = node_keys.log_key_known(self._trust, self._name, now_ms=self._clock(), have=have)
+            self._known = have[known] if known is not None else self._signing[0]
 
     def sign(self, origin: str, size: int, root: bytes) -> bytes:
         """A head with a line of each key; blocks."""
@@ -55,10 +66,17 @@ class LogKeys:
             note = checkpoint.sign_also(note, key, name=self._name)
         return note
 
-    def verify(self, note: bytes) -> checkpoint.Checkpoint:
-        """A head that one of these keys signed.
+    def cosign(self, note: bytes) -> bytes:
+        """Another log's head with a line of each key; blocks."""
+        for key in self._signing:
+            note = checkpoint.cosign(note, key, name=self._name)
+        return note
 
-        Raises:
-            ProofError: None of them did.
-        """
-        return checkpoint.verify_any(note, [(key.suite, key.public) for key in self._signing], name=self._name)
+    def ever(self) -> list[tuple[int, bytes]]:
+        """(suite, public key) of every key that may have signed heads of this log."""
+        return [(key.suite, key.public) for key in self._signing] + listed(self._trust, self._name)
+
+
+def listed(trust: Trust, node: str) -> list[tuple[int, bytes]]:
+    """(suite, public key) of every log key that a roster lists for a node, for what was signed once and is kept."""
+    return [(key.suite, key.key) for key in trust.log_keys(node)]

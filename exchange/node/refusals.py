@@ -133,7 +133,7 @@ class Refusals:
 
     def sign(self, refusal: pb.NodeRefusal) -> NewEntry:
         """The refusal as our log entry; blocks for a signature."""
-        return sign(refusal, self._keys.first)
+        return sign(refusal, self._keys.known)
 
     def take(self, entry: pb.Entry, origin: str, peer: str, desks: frozenset[str], now_ms: int) -> NewEntry:
         """A refusal that a followed log holds, as an entry for the desk it is for.

@@ -4,7 +4,7 @@ from typing import Final, TypeVar, TypeVarTuple
 
 from exchange import checkpoint
 from exchange.errors import IdentityError, ProofError
-from exchange.node.logkeys import LogKeys
+from exchange.node.logkeys import LogKeys, listed
 from exchange.store.contract import Store
 from exchange.workers import Workers
 from keys.errors import TocsinError
@@ -43,7 +43,7 @@ class Witnesses:
                 try:
                     self._verify(note, node.node)
                 except TocsinError:
-                    # Its key changed since, or the party: it signs again soon.
+                    # Its party voided the rosters that named its key: it signs again soon.
                     continue
                 self._held[node.node] = note
 
@@ -51,12 +51,11 @@ class Witnesses:
         return f"{self._origin}+{witness}"
 
     def _verify(self, note: bytes, witness: str) -> checkpoint.Checkpoint:
-        listed = self._trust.node(witness)
-        if listed is None or party_of(witness) == party_of(self._name):
+        if self._trust.node(witness) is None or party_of(witness) == party_of(self._name):
             raise IdentityError("only a node of another party cosigns", caller=witness)
-        # Signed by a key that signed along when the witness saw it.
-        seen = self._log_keys.verify(note)
-        checkpoint.verify_cosignature(note, listed.log_key.suite, listed.log_key.key, name=witness)
+        # Both may have replaced their keys since: a cosignature is kept for years, as evidence.
+        seen = checkpoint.verify_any(note, self._log_keys.ever(), name=self._name)
+        checkpoint.verify_any(note, listed(self._trust, witness), name=witness, context=checkpoint.COSIGNATURE)
         if seen.origin != self._origin:
             raise ProofError("the cosigned checkpoint is none of this log")
         return seen
@@ -68,8 +67,10 @@ class Witnesses:
             IdentityError: The caller is no node of another party.
             ProofError: Not one of our checkpoints, or not signed by the caller.
         """
-        # One line of its own: what else the caller put under the note is not ours to hand on.
-        note = checkpoint.only(note, (self._name, by))
+        # A line of each key we know: what else the caller put under the note is not ours to hand on.
+        ours, its = self._log_keys.ever(), listed(self._trust, by)
+        signers = {(self._name, checkpoint.key_hash(self._name, *key)) for key in ours}
+        note = checkpoint.only(note, signers | {(by, checkpoint.key_hash(by, *key)) for key in its})
         seen = self._verify(note, by)
         size = await self._workers.run(self._store.size)
         if seen.size > size or await self._workers.run(self._store.root, seen.size) != seen.root:

@@ -1,0 +1,143 @@
+"""A node's log key is replaced while two nodes follow and cosign each other; one of them gets the roster late."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from exchange import checkpoint
+from exchange.errors import ProofError
+from exchange.node import authority, refusals
+from exchange.node.app import App
+from exchange.node.logkeys import LogKeys
+from exchange.v1 import exchange_pb2 as pb
+from keys import drafts, node_keys
+from keys.documents import Document
+from keys.errors import SignatureError
+from keys.v1 import documents_pb2 as docs
+from keys.windows import Bounds
+from tests.node.cluster import NODES, Cluster, eventually, found, now_ms
+
+KR, NL = NODES
+# R, L and S in ms, long enough for a test to see both sides of each.
+QUICK = Bounds(4000, 2500, 100)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    monkeypatch.setattr(node_keys, "_bounds", lambda *_: QUICK)
+    cluster = found(tmp_path)
+    yield cluster
+    cluster.kill_all()
+
+
+async def give(document: Document, *nodes: App) -> None:
+    for node in nodes:
+        for _, error in await node.node.take_documents([document.encode()], now_ms=now_ms()):
+            assert error is None
+
+
+def prepare(cluster: Cluster, app: App) -> docs.PublicKey:
+    with authority.open_keystore(cluster.directory(KR), b"") as store:
+        new = authority.prepare_log_key(store, app.trust, KR)
+        assert authority.prepare_log_key(store, app.trust, KR).key == new.key, "one waits already"
+    app._tend_keys()
+    return new
+
+
+def named(cluster: Cluster, app: App, new: docs.PublicKey) -> Document:
+    def name_it(body: docs.Roster) -> None:
+        next(n for n in body.nodes if n.node == KR).log_key.CopyFrom(new)
+
+    draft = drafts.next_roster(app.trust, "kr", name_it, now_ms=now_ms())
+    return cluster.world.parties["kr"].sign(draft, "roster")
+
+
+async def grow(cluster: Cluster, *nodes: App) -> None:
+    """One more leaf at both ends: a status."""
+    draft = drafts.next_status(nodes[0].trust, "nl", now_ms=now_ms())
+    await give(cluster.world.parties["nl"].sign(draft, "status"), *nodes)
+
+
+async def in_step(kr: App, nl: App) -> None:
+    """Each follows the other to its end, and has its signature under the newest head."""
+
+    def so() -> bool:
+        for mine, other, name in ((kr, nl, NL), (nl, kr, KR)):
+            size = checkpoint.parse(mine.node.checkpoint).size
+            followed = other._followers.get(mine.settings.name)
+            note = mine.node.witnesses.newest()
+            if followed is None or followed[0].state != "following" or followed[0].position < size:
+                return False
+            if not note or checkpoint.parse(note).size < size:
+                return False
+            if name not in {signer for signer, _, _ in checkpoint.parse(note).signatures}:
+                return False
+        return True
+
+    await eventually(so)
+
+
+def lines(note: bytes, name: str) -> int:
+    return [signer for signer, _, _ in checkpoint.parse(note).signatures].count(name)
+
+
+async def test_both_keys_sign_until_everybody_has_the_roster(cluster: Cluster) -> None:
+    old = cluster.entries[KR].log_key
+    async with cluster.app(KR).serving() as kr, cluster.app(NL).serving() as nl:
+        new = prepare(cluster, kr)
+        await grow(cluster, nl, kr)
+        await in_step(kr, nl)
+        assert lines(kr.node.checkpoint, KR) == 2, "it signs along before any roster names it"
+        published = now_ms()
+        roster = named(cluster, kr, new)
+        # Not to the other side yet: it would come by following, so kr does not hold it either. Only its choice is made.
+        copy = cluster.trust
+        copy.take(roster, now_ms=now_ms())
+        ahead = LogKeys(KR, copy, [*kr.node.log_keys._held], clock=now_ms)
+        ahead.refresh()
+        assert ahead.first.public == new.key
+        said = refusals.sign(pb.NodeRefusal(node=KR, desk="nl.seoul/economic"), ahead.known)
+        assert refusals.verify(said.data, nl.trust).refusal.node == KR, "who lacks the roster reads it"
+        with pytest.raises(SignatureError):
+            refusals.verify(refusals.sign(pb.NodeRefusal(node=KR), ahead.first).data, nl.trust)
+        await nl.node.witnesses.add(ahead.cosign(nl.node.checkpoint), by=KR)
+        alone = checkpoint.cosign(nl.node.checkpoint, ahead.first, name=KR)
+        with pytest.raises(ProofError):
+            await nl.node.witnesses.add(alone, by=KR)
+        before = kr.node.witnesses.newest()
+        assert lines(before, KR) == 2
+        await give(roster, kr, nl)
+        await in_step(kr, nl)
+        assert kr.node.log_keys.first.public == new.key
+        assert kr.node.log_keys.known.public == old.key
+        for key in (old, new):
+            checkpoint.verify(kr.node.checkpoint, key.suite, key.key, name=KR)
+        await asyncio.sleep(max(0, published + QUICK.revocation_ms + 2 * QUICK.skew_ms + 200 - now_ms()) / 1000)
+        kr._tend_keys()
+        await grow(cluster, nl, kr)
+        await in_step(kr, nl)
+        assert lines(kr.node.checkpoint, KR) == 1, "the old one is over"
+        with authority.open_keystore(cluster.directory(KR), b"") as store:
+            assert [key.public for key in authority.load_log_keys(store)] == [new.key], "and destroyed"
+        # What was cosigned before is good for ever, as evidence.
+        kr.node.witnesses._verify(before, NL)
+        nl.node.witnesses._verify(nl.node.witnesses.newest(), KR)
+    async with cluster.app(KR).serving() as kr, cluster.app(NL).serving() as nl:
+        assert kr.node.witnesses.newest(), "kept over a restart"
+        await grow(cluster, nl, kr)
+        await in_step(kr, nl)
+
+
+async def test_a_node_that_changes_at_once_is_followed_by_nobody(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with cluster.app(KR).serving() as kr, cluster.app(NL).serving() as nl:
+        await in_step(kr, nl)
+        new = prepare(cluster, kr)
+        monkeypatch.setattr(node_keys, "log_keys_signing", lambda *_, **__: (new.key,))
+        kr.node.log_keys.refresh()
+        draft = drafts.next_status(kr.trust, "kr", now_ms=now_ms())
+        await give(cluster.world.parties["kr"].sign(draft, "status"), kr)
+        await eventually(lambda: "PROOF_BAD" in nl._followers[KR][0].state)
