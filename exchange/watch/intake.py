@@ -18,6 +18,8 @@ from exchange.watch.notices import Notice, NoticeKind
 from exchange.watch.series import Grade, Observation, SeriesKey
 
 MAX_INDICATORS: Final = 64
+# A fault there spoils that part alone.
+SEPARABLE: Final = ("indicators[", "events[", "summary", "attachments", "sources[")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ def readings(report: pb.Report, *, sender: str, received_ms: int, now_ms: int) -
     found = problems(report, now_ms=now_ms)
     notices = [_refused(reporter, report, f"{one.field or 'report'}: {one.text}") for one in found]
     bad = {one.field for one in found}
-    if any(not field.startswith(("indicators[", "events[", "summary", "attachments", "sources[")) for field in bad):
+    if any(not field.startswith(SEPARABLE) for field in bad):
         return Taken((), tuple(notices))  # no subject, no place, no id: nothing to file it under
     origin, grade = _source(report, reporter)
     out: list[Reading] = []
