@@ -16,9 +16,16 @@ from exchange.watch import intake, stored
 from exchange.watch.alerts import Cited
 from exchange.watch.board import Board, Group, Update, group_of
 from exchange.watch.intake import mission_of
-from exchange.watch.series import Series
+from exchange.watch.series import Series, SeriesKey
 from exchange.watch.thresholds import Thresholds
 
+MAX_FIGURES: Final = 4096
+FIGURES: Final = frozenset(
+    [
+        *(pb.INDICATOR_KIND_COVER, pb.INDICATOR_KIND_STOCK, pb.INDICATOR_KIND_TRANSIT_TIME),
+        *(pb.INDICATOR_KIND_SUPPLIER_SHARE, pb.INDICATOR_KIND_DEMAND),
+    ]
+)
 MAX_LOADED: Final = 4096  # series in memory: some 60 MB with their views
 
 
@@ -48,6 +55,7 @@ class Filing:
         self._archive, self._most = archive, max_loaded
         self.board = Board(thresholds)
         self._loaded: OrderedDict[Group, None] = OrderedDict()
+        self._figures: dict[SeriesKey, Series] | None = None
 
     def use(self, thresholds: Thresholds) -> None:
         """Other thresholds from now on; groups are scored again when they are next looked at."""
@@ -93,8 +101,20 @@ class Filing:
         self.load(group)
         return self.board.of_group(group)
 
+    def figures(self) -> list[Series]:
+        """Series of stocks, cover, transit and shares: what the exposure of an item is reckoned from."""
+        if self._figures is None:
+            every = (stored.from_bytes(data) for data in self._archive.sheets("figure", ""))
+            self._figures = {series.key: series for series in every}
+        return list(self._figures.values())
+
     def _put(self, series: Series) -> None:
         group = _name(group_of(series.key))
+        if series.key.indicator in FIGURES:
+            self.figures()
+            if self._figures is not None and len(self._figures) < MAX_FIGURES:
+                self._figures[series.key] = series
+                self._archive.put_sheet("figure", "\n".join(map(str, series.key)), stored.to_bytes(series))
         self._archive.put_sheet("series", "\n".join(map(str, series.key)), stored.to_bytes(series), bucket=group)
 
     def _put_row(self, mission: str, one: Report, groups: Sequence[Group]) -> None:
