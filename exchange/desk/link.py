@@ -27,6 +27,11 @@ LOOK_S: Final = 30.0
 RENEW_MS: Final = 10 * DAY_MS
 ENROL_S: Final = 10
 ANSWER_S: Final = 20
+RETIRE_S: Final = 20.0
+"""A channel under an old certificate stays open this long, for calls that are under way on it."""
+
+
+CHANNEL_CLOSED: Final = "the channel was closed for a new certificate"
 
 
 class Link:
@@ -35,6 +40,7 @@ class Link:
     def __init__(self, holdings: Holdings) -> None:
         self._own = holdings
         self._channel: grpc.aio.Channel | None = None
+        self._retiring: dict[grpc.aio.Channel, asyncio.Task[None]] = {}
         self._enrolling = asyncio.Lock()
 
     async def enrol(self) -> None:
@@ -59,7 +65,7 @@ class Link:
         if answer.ca not in node_keys.cas_accepted(own.trust, entry.node, now_ms=own.clock()):
             raise ProofError("the node's CA is not the one in the roster")
         (own.directory / "tls.pem").write_bytes(tls.der_to_pem(answer.certificate))
-        await self.close()
+        self._retire()
 
     def _needs_certificate(self) -> bool:
         path = self._own.directory / "tls.pem"
@@ -109,6 +115,8 @@ class Link:
                 await stub.PutDocuments(pb.PutDocumentsRequest(documents=cards), timeout=ANSWER_S)
         except grpc.aio.AioRpcError as failure:
             raise wire.error_from(failure) from None
+        except grpc.aio.UsageError:
+            raise wire.UnreachableError(CHANNEL_CLOSED) from None
         own.save_documents()
 
     async def keep_in_step(self) -> None:
@@ -125,15 +133,30 @@ class Link:
                 stepped_ms = now_ms
             except asyncio.CancelledError:
                 raise_if_ours()
-            except (TocsinError, grpc.aio.UsageError) as error:
+            except TocsinError as error:
                 # Sending and reading say what is wrong with the node; here it is tried again soon.
                 log.info("not in step with the node", desk=self._own.name, text=str(error))
 
-    async def close(self) -> None:
-        """Close the channel; the next `stub` opens another."""
+    def _retire(self) -> None:
+        """Use another channel from now on; the streams of this one end soon, and begin again on that."""
         if self._channel is not None:
             old, self._channel = self._channel, None
+            self._retiring[old] = asyncio.create_task(self._close_later(old))
+
+    async def _close_later(self, old: grpc.aio.Channel) -> None:
+        await asyncio.sleep(RETIRE_S)
+        await old.close(1.0)
+        del self._retiring[old]
+
+    async def close(self) -> None:
+        """Close the channel; the next `stub` opens another."""
+        for old, closing in list(self._retiring.items()):
+            closing.cancel()
             await old.close(1.0)
+        self._retiring.clear()
+        if self._channel is not None:
+            current, self._channel = self._channel, None
+            await current.close(1.0)
 
 
 class Backoff:
@@ -161,6 +184,8 @@ async def forever(holdings: Holdings, work: Callable[[], Awaitable[None]]) -> No
             await work()
         except grpc.aio.AioRpcError as failure:
             holdings.state = str(wire.error_from(failure))
+        except grpc.aio.UsageError:
+            holdings.state = CHANNEL_CLOSED
         except asyncio.CancelledError:
             raise_if_ours()
         except TocsinError as error:

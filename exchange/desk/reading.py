@@ -14,7 +14,7 @@ from exchange.desk.deliveries import is_control, origin_of, to_delivery
 from exchange.desk.early import Early
 from exchange.desk.events import Conflict, Delivery, Gap, Refused, Stale, Unconfirmed
 from exchange.desk.holdings import Holdings
-from exchange.desk.link import ANSWER_S, Backoff, Link, raise_if_ours
+from exchange.desk.link import ANSWER_S, CHANNEL_CLOSED, Backoff, Link, raise_if_ours
 from exchange.desk.witness import Witness
 from exchange.errors import CourierMissingError, LimitError, PolicyError, ProofError
 from exchange.history import Seen
@@ -79,6 +79,8 @@ class Reading:
                 self._own.state = str(error) or "the node fell silent"
                 if not follow and isinstance(error, TocsinError):
                     raise error from None
+            except grpc.aio.UsageError:
+                self._own.state = CHANNEL_CLOSED
             except asyncio.CancelledError:
                 raise_if_ours()
             await backoff.wait()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
+from threading import Lock
 from typing import Final
 
 from keys.documents import Document, peek
@@ -38,6 +39,8 @@ class Trust:
         self.version = 0
         """Raised with every change; caches key on it."""
         self._held = Held(lineage)
+        # A desk takes documents in whichever thread they arrive: of the same one in two threads one is new.
+        self._taking = Lock()
 
     # ---- taking
 
@@ -54,6 +57,10 @@ class Trust:
 
         Source: docs/PROTOCOL.md section 4; TUF 5.3 and 6.1 for rollback, freeze, fast-forward, mix-and-match.
         """
+        with self._taking:
+            return self._take(document, now_ms, taken_ms)
+
+    def _take(self, document: Document, now_ms: int, taken_ms: int | None) -> Taken:
         came_ms = now_ms if taken_ms is None else min(taken_ms, now_ms)
         if document.digest in self._held.digests or document.digest in self._held.candidates:
             if taken_ms is not None:
