@@ -78,10 +78,14 @@ def open_part(cited: Iterable[Cited]) -> list[Cited]:
 
 
 def probability_of(alarm: Alarm) -> float:
-    """Behind `certainty`: Admiralty weight, lowered by conflicts and missing reports, and how unusual the pool is."""
+    """Behind `certainty`: Admiralty weight, lowered by conflicts and missing reports, and how unusual the pool is.
+
+    For a pool the chance that not every voice in alarm is wrong; a mission has split its weight over what it names.
+    """
+    weight = max(0.0, min(1.0, alarm.confidence))
     if alarm.pooled:
-        return round(max(0.0, min(1.0, alarm.confidence * (1 - alarm.tail))), 3)
-    return round(SINGLE_PRECISION * max(0.0, min(1.0, alarm.confidence)), 3)
+        return round((1 - (1 - weight) ** len(alarm.voices)) * (1 - alarm.tail), 3)
+    return round(SINGLE_PRECISION * weight, 3)
 
 
 def of_alarm(

@@ -42,6 +42,12 @@ class Report:
     named: tuple[str, ...] = ()
 
 
+def cited_of(one: Report) -> Cited:
+    """A report as an alert cites it."""
+    reference = pb.Reference(sender=one.sender, id=one.report.id, digest=one.digest)
+    return Cited(reference, one.marking, clean_report(one.report), frozenset(one.named))
+
+
 class Filing:
     """The board and what is on disk of it.
 
@@ -150,8 +156,9 @@ class Filing:
         if row is None:
             return None
         item = pb.Item.FromString(self._archive.content(bytes.fromhex(row["envelope"])).items[row["index"]])
-        reference = pb.Reference(sender=row["sender"], id=report, digest=bytes.fromhex(row["digest"]))
-        return Cited(reference, row["marking"], clean_report(item.report), frozenset(row["named"]))
+        envelope, digest = bytes.fromhex(row["envelope"]), bytes.fromhex(row["digest"])
+        named = tuple(row["named"])
+        return cited_of(Report(row["sender"], digest, row["marking"], envelope, row["index"], item.report, named))
 
 
 def _name(group: Group) -> str:

@@ -32,6 +32,7 @@ from exchange.watch.intake import item_of, mission_of
 from exchange.watch.letters import WARNINGS, heard_in, ledger_of, letter, reports_in
 from exchange.watch.months import month_number, month_of_ms
 from exchange.watch.notices import Notice, NoticeKind
+from exchange.watch.pooling import LEAST_VOICES
 from exchange.watch.series import Observation
 from exchange.watch.shocks import ShockKey, Shocks
 from keys.errors import TocsinError
@@ -200,7 +201,7 @@ class Watch:
             doubts = [one.text for one in cadence.conflicts(cadence.said(series) for series in found)]
             reporters = {series.key.reporter for series in found}
             doubts += [one.text for one in overdue if one.reporter in reporters]
-            for alarm in alarms:
+            for alarm in worth_raising(alarms, len(found)):
                 self._raise_alarm(alarm, setting, doubts)
             self._end_alarms(group, alarms, setting)
         for key in shocks:
@@ -354,6 +355,17 @@ class Watch:
             with self._archive.transaction():
                 self._archive.drop_sheet("pending", identity)
         return sent
+
+
+def worth_raising(found: list[Alarm], series: int) -> list[Alarm]:
+    """The alarms to tell others of: where there is a pool, the pool decides; of its series one alone flags too often.
+
+    Prices are the exception: their rules have a measured budget, so one series may speak.
+    """
+    pooled = {one.screen for one in found if one.pooled}
+    price = all(one.group.indicator == pb.INDICATOR_KIND_PRICE for one in found)
+    alone = price or series < LEAST_VOICES
+    return [one for one in found if one.pooled or (alone and one.screen not in pooled)]
 
 
 def _event_key(key: ShockKey) -> str:
