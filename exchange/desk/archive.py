@@ -7,6 +7,7 @@ from typing import Final
 from exchange.desk.deskfile import failing
 from exchange.desk.outbox import Outbox
 from exchange.desk.sheets import Sheets
+from exchange.v1 import envelope_pb2 as env
 from keys.encoding import digest
 
 ID_BYTES: Final = 16
@@ -171,6 +172,15 @@ class Archive(Outbox, Sheets):
 
     def _note_said(self, keys: Sequence[bytes]) -> None:
         self._db.executemany("INSERT INTO said (key) VALUES (?)", zip(keys))
+
+    def at_number(self, header: env.Header) -> bytes | None:
+        """Id of an opened envelope at the number and in the stream that a header names; rarely asked, so not indexed."""
+        with failing(), self._lock:
+            rows = self._db.execute(
+                "SELECT id, header FROM received WHERE sender = ? AND seq = ?", (header.sender, header.seq)
+            ).fetchall()
+        same = (bytes(identity) for identity, held in rows if env.Header.FromString(held).stream == header.stream)
+        return next(same, None)
 
     def last_read(self, stream: bytes) -> tuple[int, bytes] | None:
         """(seq, id) of the newest envelope of a stream that was read."""

@@ -312,8 +312,12 @@ class Reading:
         """Numbers go up; what the sender stands by and we have not is named."""
         last = self._own.archive.last_read(header.stream)
         held = last[0] if last else 0
-        if header.seq <= held:
-            self._own.event(Conflict(header.sender, header.channel, f"number {header.seq} came again: fork or restore"))
+        if last and header.seq <= held:
+            # Only what stands at it contradicts it: one that its sender withdrew may be shown late by whoever kept it.
+            standing = last[1] if header.seq == held else self._own.archive.at_number(header)
+            if standing not in (None, identity):
+                what = f"number {header.seq} came again: fork or restore"
+                self._own.event(Conflict(header.sender, header.channel, what))
             return
         if header.prev_seq > held:
             self._own.event(Gap(header.sender, header.channel, header.stream, held + 1, header.prev_seq))
