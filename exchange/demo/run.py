@@ -23,6 +23,7 @@ from exchange import tls, wire
 from exchange.clock import now_ms
 from exchange.demo import data
 from exchange.demo.found import NODES, Founded, found
+from exchange.demo.warn import warn
 from exchange.desk import Delivery, Desk
 from exchange.v1 import exchange_pb2 as pb
 from exchange.v1 import exchange_pb2_grpc as rpc
@@ -121,6 +122,7 @@ async def demo(directory: Path, console: Console) -> Outcome:
         company = await _read(founded, COMPANY, Counter(), wait=False)
         _show_company(console, founded, company, published)
         await _outsider(founded, console, outcome)
+        outcome.problems += await warn(founded, console)
     outcome.problems += abroad.problems
     for problem in outcome.problems:
         console.print(f"[red]problem:[/] {problem}")

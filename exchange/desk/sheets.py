@@ -46,13 +46,17 @@ class Sheets(DeskFile):
     def unfiled(self, most: int) -> list[tuple[bytes, bool]]:
         """(id, sent by this desk) of envelopes a service has not worked through, oldest first; at most that many."""
         with failing(), self._lock:
-            rows = self._db.execute(
-                "SELECT id, 0 FROM received WHERE NOT EXISTS (SELECT 1 FROM filed WHERE filed.id = received.id)"
-                " UNION ALL SELECT id, 1 FROM sent WHERE NOT EXISTS (SELECT 1 FROM filed WHERE filed.id = sent.id)"
-                " AND EXISTS (SELECT 1 FROM content WHERE content.id = sent.id) LIMIT ?",
+            received = self._db.execute(
+                "SELECT id FROM received WHERE NOT EXISTS (SELECT 1 FROM filed WHERE filed.id = received.id)"
+                " ORDER BY rowid LIMIT ?",
                 (most,),
             ).fetchall()
-        return [(identity, bool(own)) for identity, own in rows]
+            sent = self._db.execute(
+                "SELECT id FROM sent WHERE NOT EXISTS (SELECT 1 FROM filed WHERE filed.id = sent.id)"
+                " AND EXISTS (SELECT 1 FROM content WHERE content.id = sent.id) ORDER BY rowid LIMIT ?",
+                (most - len(received),),
+            ).fetchall()
+        return [(identity, False) for (identity,) in received] + [(identity, True) for (identity,) in sent]
 
     def set_filed(self, identities: Iterable[bytes]) -> None:
         """A service has worked through envelopes; inside a transaction."""

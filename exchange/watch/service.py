@@ -100,15 +100,15 @@ class Watch:
             await run(self._start)
             self._started = True
         sent = await self._send()
+        groups: dict[Group, None] = {}
+        shocks: dict[ShockKey, None] = {}
+        # All of a backlog first: what is judged half filed would be raised, or not, by the half.
         while found := await run(self._archive.unfiled, AT_ONCE):
-            groups: dict[Group, None] = {}
-            shocks: dict[ShockKey, None] = {}
             for identity, _ in found:
                 touched, shaken = await run(self._file, identity)
                 groups |= touched
                 shocks |= shaken
-            await run(self._judge, groups, shocks)
-            sent += await self._send()
+        await run(self._judge, groups, shocks)
         await run(self._tend)
         return sent + await self._send()
 
@@ -170,7 +170,7 @@ class Watch:
 
     def _notice(self, notice: Notice) -> None:
         self.notices.append(notice)
-        log.info("notice", kind=notice.kind.value, reporter=notice.reporter)
+        log.debug("notice", kind=notice.kind.value, reporter=notice.reporter)
 
     # ---- judging
 

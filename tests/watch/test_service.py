@@ -136,9 +136,7 @@ async def test_a_crash_between_deciding_and_sending_neither_loses_nor_repeats(
     with monkeypatch.context() as patch:
         patch.setattr(Watch, "_send", dies)
         with pytest.raises(KeyboardInterrupt):
-            desk = exchange.open(SEOUL)
-            async with desk:
-                await run_once(desk, Watch(desk))
+            await watch(exchange)
     assert await watch(exchange) == 1
     assert await watch(exchange) == 0
     assert len(await at(exchange, HAGUE)) == 1
