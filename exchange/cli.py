@@ -19,7 +19,7 @@ from rich.text import Text
 from exchange import attachment_cli, files, policy, report
 from exchange import desk as desks
 from exchange.clock import now_ms
-from exchange.desk import Delivery, Desk, DeskSettings
+from exchange.desk import Delivery, Desk, DeskSettings, Event
 from exchange.evidence import cli as evidence_cli
 from exchange.node import app as nodes
 from exchange.node import authority
@@ -339,7 +339,7 @@ def follow(
             async for delivery in opened.subscribe(channel, follow=not once):
                 _show([delivery], as_json=as_json, header=False)
                 for event in opened.events():
-                    err.print(f"[yellow]event:[/] {event}")
+                    _say_event(event)
 
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(run())
@@ -486,6 +486,11 @@ def _agreement(path: Path) -> pb.Agreement:
     if not agreements:
         raise UsageError(f"{path} holds no agreement")
     return agreements[-1]
+
+
+def _say_event(event: Event) -> None:
+    # Its words may be those of another node, or of another mission.
+    err.print(Text.assemble(("event: ", "yellow"), printable(str(event))))
 
 
 def _show(deliveries: list[Delivery], *, as_json: bool, header: bool = True) -> None:

@@ -11,6 +11,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from exchange.errors import IdentityError
+from exchange.text import printable
 from keys.errors import PeerError, TocsinError
 
 DOMAIN: Final = "tocsin"
@@ -78,19 +79,21 @@ async def abort(context: Context, error: TocsinError) -> NoReturn:
 
 
 def error_from(failure: grpc.aio.AioRpcError) -> TocsinError:
-    """A failed call as an error of ours, with the rule and hint the other end gave."""
+    """A failed call as an error of ours, with the rule and hint the other end gave: its words, made harmless."""
     status = rpc_status.from_call(failure)  # type: ignore[arg-type]  # has what it reads
     for detail in status.details if status else ():
         info = error_details_pb2.ErrorInfo()
         if detail.Unpack(info) and info.domain == DOMAIN:
-            metadata = {key: value for key, value in info.metadata.items() if key != HINT}
-            hint = info.metadata[HINT]
+            metadata = {printable(key): printable(value) for key, value in info.metadata.items() if key != HINT}
+            hint, reason = printable(info.metadata[HINT]), printable(info.reason)
             name = failure.code().name
-            return RemoteError(status.message, reason=info.reason, status=name, hint=hint, metadata=metadata)
+            return RemoteError(printable(status.message), reason=reason, status=name, hint=hint, metadata=metadata)
     if failure.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED):
-        return UnreachableError(f"the node does not answer: {failure.details()}")
+        return UnreachableError(f"the node does not answer: {printable(failure.details() or '')}")
     name = failure.code().name
-    return RemoteError(failure.details() or "the node refused", reason=name, status=name, hint="", metadata={})
+    return RemoteError(
+        printable(failure.details() or "the node refused"), reason=name, status=name, hint="", metadata={}
+    )
 
 
 def peer_pem(context: Context) -> bytes:

@@ -21,6 +21,7 @@ from keys.trust import Trust
 from keys.trust.claims import Claims
 from keys.v1 import documents_pb2 as pb
 from tests import chains, mail
+from tests.attacks.marks import attack
 from tests.chains import DAY
 from tests.world import NOON, SENDER, draft, world
 
@@ -57,6 +58,7 @@ def secret_of(checked: Checked, desk: str) -> bytes:
 # ---- 1 harvest now, decrypt later
 
 
+@attack(1, off="hkdf_extract")
 def test_01_a_broken_kem_does_not_open_what_a_courier_key_seals(trust: Trust, monkeypatch: Patch) -> None:
     parsed = mail.send(trust, draft(trust), courier=COURIER)
     with pytest.raises(errors.CourierError):
@@ -80,6 +82,7 @@ def test_01_a_broken_kem_does_not_open_what_a_courier_key_seals(trust: Trust, mo
     assert attack()
 
 
+@attack(1)
 def test_01_without_the_seed_of_its_card_captured_traffic_stays_closed(trust: Trust) -> None:
     parsed = mail.honest(trust)
     with pytest.raises(OpenError):
@@ -87,6 +90,7 @@ def test_01_without_the_seed_of_its_card_captured_traffic_stays_closed(trust: Tr
     assert opened(parsed, card=suite.CardKey.from_seed(world().card(READER).seed()))
 
 
+@attack(1)
 def test_01_no_suite_is_classical_only() -> None:
     known = []
     for number in range(0x400):
@@ -101,6 +105,7 @@ def test_01_no_suite_is_classical_only() -> None:
 # ---- 2 one signature scheme breaks
 
 
+@attack(2, off="_public_halves")
 @pytest.mark.parametrize("broken", ["edwards", "lattice"])
 def test_02_forging_one_half_is_not_enough(trust: Trust, monkeypatch: Patch, broken: str) -> None:
     seed, mine = SIGNER.seed(), suite.SigningKey.generate(1).seed()
@@ -125,6 +130,7 @@ def test_02_forging_one_half_is_not_enough(trust: Trust, monkeypatch: Patch, bro
 # ---- 3 half a signature reused elsewhere
 
 
+@attack(3, off="representative")
 def test_03_a_signature_of_one_type_is_none_of_another(monkeypatch: Patch) -> None:
     signature = SIGNER.sign(b"message", ctx="tocsin/1/card")
     with pytest.raises(SignatureError):
@@ -135,6 +141,7 @@ def test_03_a_signature_of_one_type_is_none_of_another(monkeypatch: Patch) -> No
     suite.verify(1, SIGNER.public, b"message", signature, ctx=envelope.CONTEXT)
 
 
+@attack(3, off="add")
 def test_03_a_component_key_in_use_elsewhere_disables_the_desk_that_brings_it(trust: Trust, monkeypatch: Patch) -> None:
     seed, mine = world().desks[EMBASSY].seed(), suite.SigningKey.generate(1).seed()
     grafted = suite.SigningKey.from_seed(1, mine[:32] + seed[32:])
@@ -155,6 +162,7 @@ def test_03_a_component_key_in_use_elsewhere_disables_the_desk_that_brings_it(tr
 # ---- 4 signature malleability
 
 
+@attack(4, off="envelope_id")
 def test_04_another_signature_makes_no_other_envelope(trust: Trust, monkeypatch: Patch) -> None:
     parsed = mail.honest(trust)
     again = envelope.parse(mail.altered(parsed, yes, key=SIGNER))
@@ -168,6 +176,7 @@ def test_04_another_signature_makes_no_other_envelope(trust: Trust, monkeypatch:
 # ---- 5 surreptitious forwarding
 
 
+@attack(5, off="verify")
 def test_05_an_insider_cannot_wrap_to_a_third_mission(trust: Trust, monkeypatch: Patch) -> None:
     parsed = mail.honest(trust)
     checked = envelope.check(parsed, SIGNER.public)
@@ -188,6 +197,7 @@ def test_05_an_insider_cannot_wrap_to_a_third_mission(trust: Trust, monkeypatch:
 # ---- 6 stripping
 
 
+@attack(6, off="digest")
 def test_06_another_desk_cannot_claim_a_text(trust: Trust, monkeypatch: Patch) -> None:
     thief = "nl.seoul/economic"
 
@@ -260,6 +270,7 @@ def two_key_ciphertext(keys: tuple[bytes, bytes], aad: bytes, size: int) -> byte
     return b"".join(block.to_bytes(16, "big") for block in blocks)
 
 
+@attack(7, off="compare_digest")
 def test_07_a_ciphertext_that_opens_under_two_keys_is_committed_to_one(trust: Trust, monkeypatch: Patch) -> None:
     header = draft(trust, marking=pb.MARKING_RED, audience=(READER, EMBASSY))
     header.suite, header.key, header.random, header.padded_length = (
@@ -304,6 +315,7 @@ def test_07_a_ciphertext_that_opens_under_two_keys_is_committed_to_one(trust: Tr
 # ---- 8 partitioning oracle
 
 
+@attack(8, off="WRAP_SIZE")
 @pytest.mark.parametrize("length", [0, 1, 1167, 1169, 4096])
 def test_08_a_wrap_of_another_length_reaches_no_kem(trust: Trust, monkeypatch: Patch, length: int) -> None:
     calls: list[int] = []
@@ -337,6 +349,7 @@ def _wraps_of(_: Trust) -> Parsed:
 # ---- 10 replay
 
 
+@attack(10)
 def test_10_a_repeat_has_the_same_identity_and_no_free_number(trust: Trust) -> None:
     parsed = mail.honest(trust)
     first, second = mail.admit(trust, parsed), mail.admit(trust, parsed)
@@ -346,6 +359,7 @@ def test_10_a_repeat_has_the_same_identity_and_no_free_number(trust: Trust) -> N
         check_stream(second.header, (1, first.id))
 
 
+@attack(10)
 def test_10_after_its_life_an_envelope_enters_no_log(trust: Trust) -> None:
     parsed = mail.honest(trust)
     with pytest.raises(errors.ExpiredError):
@@ -353,6 +367,7 @@ def test_10_after_its_life_an_envelope_enters_no_log(trust: Trust) -> None:
     assert Admission(trust).rights(parsed, answered=mail.nothing_answered), "admission without freshness takes it"
 
 
+@attack(10, off="verify")
 def test_10_on_another_channel_the_signature_fails(trust: Trust, monkeypatch: Patch) -> None:
     def move(outer: env.Envelope) -> None:
         header = env.Header.FromString(outer.header)
@@ -369,6 +384,7 @@ def test_10_on_another_channel_the_signature_fails(trust: Trust, monkeypatch: Pa
 # ---- 21 insider outside policy
 
 
+@attack(21, off="may_publish")
 def test_21_a_company_does_not_publish_whatever_its_node_takes(trust: Trust, monkeypatch: Patch) -> None:
     parsed = mail.honest(trust, sender=COMPANY)
     with pytest.raises(errors.PolicyError) as failure:
@@ -381,6 +397,7 @@ def test_21_a_company_does_not_publish_whatever_its_node_takes(trust: Trust, mon
 # ---- 22 hostile node
 
 
+@attack(22, off="aead_seal")
 def test_22_a_node_sees_no_plaintext(trust: Trust, monkeypatch: Patch) -> None:
     marked = b"MARKED-PLAINTEXT" * 8
     assert marked not in mail.send(trust, draft(trust), content=[marked]).data
@@ -388,6 +405,7 @@ def test_22_a_node_sees_no_plaintext(trust: Trust, monkeypatch: Patch) -> None:
     assert marked in mail.send(trust, draft(trust), content=[marked]).data
 
 
+@attack(22, off="verify")
 def test_22_altered_and_cross_wired_traffic_is_refused(trust: Trust, monkeypatch: Patch) -> None:
     one, two = mail.honest(trust), mail.honest(trust)
     crossed = envelope.parse(mail.altered(one, lambda outer: setattr(outer, "ciphertext", two.outer.ciphertext)))
@@ -402,6 +420,7 @@ def test_22_altered_and_cross_wired_traffic_is_refused(trust: Trust, monkeypatch
 # ---- 24 parser tricks
 
 
+@attack(24, off="parse_canonical")
 @pytest.mark.parametrize("tail", [b"\x4a\x01x", b"\x08\x01", b"\x08\x81\x00"])
 def test_24_one_content_has_one_encoding(trust: Trust, monkeypatch: Patch, tail: bytes) -> None:
     tricked = mail.honest(trust).data + tail
@@ -411,6 +430,7 @@ def test_24_one_content_has_one_encoding(trust: Trust, monkeypatch: Patch, tail:
     assert mail.admit(trust, envelope.parse(tricked))
 
 
+@attack(24, off="parse_canonical")
 def test_24_a_padded_varint_is_refused(trust: Trust, monkeypatch: Patch) -> None:
     honest = mail.honest(trust).data
     assert honest[:2] == b"\x08\x01"
@@ -424,6 +444,7 @@ def test_24_a_padded_varint_is_refused(trust: Trust, monkeypatch: Patch) -> None
 # ---- 25 length analysis
 
 
+@attack(25, off="padded_length")
 def test_25_only_size_buckets_are_on_the_wire(trust: Trust, monkeypatch: Patch) -> None:
     def sizes() -> set[int]:
         return {len(mail.send(trust, draft(trust), content=[bytes(n)]).outer.ciphertext) for n in range(1, 4000, 97)}
@@ -436,6 +457,7 @@ def test_25_only_size_buckets_are_on_the_wire(trust: Trust, monkeypatch: Patch) 
 # ---- 26 expensive work
 
 
+@attack(26)
 def test_26_bad_envelopes_cost_at_most_one_verification_each(trust: Trust, monkeypatch: Patch) -> None:
     verified: list[int] = []
     verify = suite.verify
@@ -463,6 +485,7 @@ def test_26_bad_envelopes_cost_at_most_one_verification_each(trust: Trust, monke
 # ---- 27 hidden reader
 
 
+@attack(27, off="audience")
 def test_27_a_reader_outside_the_policy_is_refused(trust: Trust, monkeypatch: Patch) -> None:
     audience = tuple(sorted((COMPANY, "kr.motie/supply", READER, EMBASSY)))
     parsed = mail.honest(trust, audience=audience)
@@ -473,6 +496,7 @@ def test_27_a_reader_outside_the_policy_is_refused(trust: Trust, monkeypatch: Pa
     assert mail.admit(trust, parsed)
 
 
+@attack(27, off="_check_header")
 def test_27_a_wrap_for_nobody_named_is_refused(trust: Trust, monkeypatch: Patch) -> None:
     parsed = mail.altered(mail.honest(trust), lambda outer: outer.wraps.wrap.append(bytes(1168)), key=SIGNER)
     with pytest.raises(errors.EnvelopeError):
@@ -484,6 +508,7 @@ def test_27_a_wrap_for_nobody_named_is_refused(trust: Trust, monkeypatch: Patch)
 # ---- 37 poison envelope
 
 
+@attack(37)
 def test_37_a_refused_envelope_leaves_no_trace_in_the_rules(trust: Trust) -> None:
     rules = Admission(trust)
     poison = mail.honest(trust, sender=COMPANY)
@@ -501,6 +526,7 @@ def test_37_a_refused_envelope_leaves_no_trace_in_the_rules(trust: Trust) -> Non
 # ---- 39 courier-key downgrade; a channel that requires one is in test_chains.py
 
 
+@attack(39, off="courier_id")
 def test_39_an_all_zero_courier_key_is_no_key(trust: Trust, monkeypatch: Patch) -> None:
     with pytest.raises(errors.CourierError):
         mail.send(trust, draft(trust), courier=bytes(32))
@@ -516,6 +542,7 @@ def test_39_an_all_zero_courier_key_is_no_key(trust: Trust, monkeypatch: Patch) 
 # ---- 40 evidence discloses the batch
 
 
+@attack(40, off="salts")
 def test_40_the_leaf_of_an_item_not_disclosed_cannot_be_guessed(trust: Trust, monkeypatch: Patch) -> None:
     content = [b"disclosed", b"status: halted"]
 
@@ -535,6 +562,7 @@ def test_40_the_leaf_of_an_item_not_disclosed_cannot_be_guessed(trust: Trust, mo
 # ---- 43 repeated random numbers
 
 
+@attack(43, off="content_keys")
 def test_43_two_texts_never_share_a_key(trust: Trust, monkeypatch: Patch) -> None:
     monkeypatch.setattr(envelope.os, "urandom", bytes)
     header = draft(trust)

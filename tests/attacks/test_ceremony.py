@@ -16,6 +16,7 @@ from keys.cli import ready, record, signing
 from keys.documents import Document
 from keys.encoding import canonical_bytes
 from keys.v1 import documents_pb2 as pb
+from tests.attacks.marks import attack
 from tests.keys.cli.office import HELD, Office, fast, founded
 
 Patch = pytest.MonkeyPatch
@@ -56,6 +57,7 @@ def greedy(body: pb.Agreement) -> None:
     rule.read.add(highest=pb.MARKING_AMBER).who.kind = pb.MISSION_KIND_COMPANY
 
 
+@attack(28, off="_require_expected")
 def test_28_altered_between_reading_and_signing_with_the_words_at_hand(office: Office, monkeypatch: Patch) -> None:
     (read,) = office.ok("fingerprint", "agreement.draft", "--json").json
     altered = alter(office, "agreement.draft", greedy)
@@ -66,6 +68,7 @@ def test_28_altered_between_reading_and_signing_with_the_words_at_hand(office: O
     assert documents.decode(office.path("signed").read_bytes()).digest == altered.digest
 
 
+@attack(28, off="require_shown")
 def test_28_altered_between_show_and_sign_with_a_transcript(office: Office, monkeypatch: Patch) -> None:
     office.transcript = office.path("kr.jsonl")
     office.ok("agreement", "show", "agreement.draft")
@@ -75,6 +78,7 @@ def test_28_altered_between_show_and_sign_with_a_transcript(office: Office, monk
     office.sign(*SIGN)
 
 
+@attack(28)
 def test_28_altered_while_the_holder_types(office: Office, monkeypatch: Patch) -> None:
     """What is signed are the bytes that were read and shown, whatever the file holds by then."""
     shown = documents.decode(office.path("agreement.draft").read_bytes())
@@ -91,6 +95,7 @@ def test_28_altered_while_the_holder_types(office: Office, monkeypatch: Patch) -
     assert (signed.digest, len(signed.signatures)) == (shown.digest, 1)
 
 
+@attack(28, off="_confirm")
 def test_28_words_of_another_document_sign_nothing(office: Office, monkeypatch: Patch) -> None:
     (read,) = office.ok("fingerprint", "agreement.draft", "--json").json
     alter(office, "agreement.draft", greedy)
@@ -101,6 +106,7 @@ def test_28_words_of_another_document_sign_nothing(office: Office, monkeypatch: 
     office.ok(*command, typed=typed)
 
 
+@attack(28, off="body")
 def test_28_a_change_that_no_sentence_shows(office: Office, monkeypatch: Patch) -> None:
     """A field of a newer version: this software cannot say what it means, so it does not sign it."""
     document = documents.decode(office.path("agreement.draft").read_bytes())
@@ -117,6 +123,7 @@ def test_28_a_change_that_no_sentence_shows(office: Office, monkeypatch: Patch) 
     assert documents.decode(office.path("signed").read_bytes()).digest == hidden.digest
 
 
+@attack(28, off="require_known_signatures")
 def test_28_a_copy_altered_on_its_way(office: Office, monkeypatch: Patch) -> None:
     alter(office, "agreement.nl-first", greedy)
     combine = ("agreement", "combine", "agreement.kr-first", "agreement.nl-first", *HELD, "--out", "whole")
@@ -128,6 +135,7 @@ def test_28_a_copy_altered_on_its_way(office: Office, monkeypatch: Patch) -> Non
     office.ok(*alone)
 
 
+@attack(28, off="require_known_signatures")
 def test_28_a_signature_by_a_stranger(office: Office, monkeypatch: Patch) -> None:
     stranger = suite.SigningKey.generate(suite.ROOT_SUITE)
     draft = documents.decode(office.path("agreement.draft").read_bytes())
@@ -142,6 +150,7 @@ def test_28_a_signature_by_a_stranger(office: Office, monkeypatch: Patch) -> Non
     assert "stranger" in said.err
 
 
+@attack(28)
 def test_28_a_keystore_of_somebody_else(office: Office) -> None:
     office.ok(
         *("root", "new", "--party", "kr", "--holder", "first", "--keystore", "mallory.keys"),
@@ -151,6 +160,7 @@ def test_28_a_keystore_of_somebody_else(office: Office) -> None:
     assert "no key of kr root, nl root" in said
 
 
+@attack(28, off="_agreement")
 def test_28_a_party_document_swapped_on_its_way(office: Office, monkeypatch: Patch) -> None:
     """The courier of nl hands kr a party document with roots of their own."""
     other = Office(office.directory / "other")
@@ -170,6 +180,7 @@ def test_28_a_party_document_swapped_on_its_way(office: Office, monkeypatch: Pat
     office.sign(*SIGN)
 
 
+@attack(28)
 def test_28_two_party_documents_of_one_party(office: Office) -> None:
     other = Office(office.directory / "other")
     other.directory.mkdir()
@@ -182,6 +193,7 @@ def test_28_two_party_documents_of_one_party(office: Office) -> None:
     assert "two first party documents of nl" in said
 
 
+@attack(28)
 def test_28_files_in_the_wrong_place(office: Office) -> None:
     for command in (
         office.signing("agreement", "nl.party", "kr-second", "x", *HELD),
@@ -198,6 +210,7 @@ def test_28_files_in_the_wrong_place(office: Office) -> None:
     )
 
 
+@attack(28, off="check_possession")
 def test_28_a_part_whose_key_nobody_proves(office: Office, monkeypatch: Patch) -> None:
     """The courier puts another key into the part of a holder."""
     part = json.loads(office.path("kr-first.part").read_text())
@@ -211,6 +224,7 @@ def test_28_a_part_whose_key_nobody_proves(office: Office, monkeypatch: Patch) -
     office.ok("party", "draft", "kr", *parts, "--out", "x")
 
 
+@attack(28, off="require")
 def test_28_an_expired_document(office: Office, monkeypatch: Patch) -> None:
     later = documents.body(documents.decode(office.path("agreement.draft").read_bytes()), pb.Agreement).expire_time_ms
     monkeypatch.setattr(signing, "now_ms", lambda: later)
@@ -219,6 +233,7 @@ def test_28_an_expired_document(office: Office, monkeypatch: Patch) -> None:
     office.sign(*SIGN)
 
 
+@attack(28, off="standing")
 def test_28_a_holder_signs_once(office: Office, monkeypatch: Patch) -> None:
     again = office.signing("agreement", "agreement.kr-first", "kr-first", "twice", *HELD)
     assert "kr root: first signed this document already" in office.refused(*again)
@@ -231,6 +246,7 @@ def test_28_a_holder_signs_once(office: Office, monkeypatch: Patch) -> None:
     assert documents.decode(office.path("twice").read_bytes()) == signed
 
 
+@attack(28, off="_require_one_story")
 def test_28_two_agreements_at_one_number(office: Office, monkeypatch: Patch) -> None:
     """A holder who signed one is not led to sign another by mistake."""
     alter(office, "agreement.draft", greedy)
@@ -247,6 +263,7 @@ def test_28_two_agreements_at_one_number(office: Office, monkeypatch: Patch) -> 
     office.ok(*command)
 
 
+@attack(28)
 def test_28_edited_terms_change_the_words(office: Office) -> None:
     """Somebody edits the terms after they were read: the draft made from them has other words."""
     text = office.path("terms.toml").read_text()
@@ -260,6 +277,7 @@ def test_28_edited_terms_change_the_words(office: Office) -> None:
     assert old["words"] != new["words"]
 
 
+@attack(28)
 def test_28_a_bundle_with_a_document_more(office: Office) -> None:
     """Published bundles are taken document by document; one that is not signed is not in the book."""
     bundle = pb.Bundle.FromString(office.path("founding.bundle").read_bytes())

@@ -22,6 +22,7 @@ from keys.trust import roster as roster_taker
 from keys.trust import status as status_taker
 from keys.v1 import documents_pb2 as pb
 from tests import chains, mail, third_suite
+from tests.attacks.marks import attack
 from tests.chains import DAY, HOUR
 from tests.world import NOON, SENDER, draft, found, world
 
@@ -43,6 +44,7 @@ def yes(*_: object, **__: object) -> None:
 # ---- 13 rollback
 
 
+@attack(13, off="check_chain")
 def test_13_an_older_roster_is_refused(trust: Trust, monkeypatch: Patch) -> None:
     trust.take(chains.next_roster(world(), "nl"), now_ms=NOON)
     older = chains.next_roster(world(), "nl", lambda body: setattr(body, "version", 0))
@@ -53,6 +55,7 @@ def test_13_an_older_roster_is_refused(trust: Trust, monkeypatch: Patch) -> None
     assert trust.roster("nl").body.version == 0
 
 
+@attack(13, off="_check_named")
 def test_13_with_its_memory_lost_a_machine_learns_from_the_status_what_is_withheld(monkeypatch: Patch) -> None:
     """A hostile node serves a fresh machine the roster before the newest, with any status there is."""
     newest = chains.next_roster(world(), "nl")
@@ -66,6 +69,9 @@ def test_13_with_its_memory_lost_a_machine_learns_from_the_status_what_is_withhe
     assert not any("newer" in event for event in world().trust().take(told, now_ms=NOON).events)
 
 
+@attack(13, off="check_chain")
+@attack(13, off="_check_after")
+@attack(13, off="check")
 @pytest.mark.parametrize("kind", ["agreement", "party", "status"])
 def test_13_no_other_document_goes_back(trust: Trust, kind: str, monkeypatch: Patch) -> None:
     older: Document
@@ -89,6 +95,7 @@ def test_13_no_other_document_goes_back(trust: Trust, kind: str, monkeypatch: Pa
 # ---- 14 freeze
 
 
+@attack(14, off="stale")
 def test_14_silence_longer_than_agreed_is_loud_or_stops(trust: Trust, monkeypatch: Patch) -> None:
     late = NOON + trust.agreement(NOON).body.revocation_ms
     parsed = mail.honest(trust, create_ms=late)
@@ -103,6 +110,7 @@ def test_14_silence_longer_than_agreed_is_loud_or_stops(trust: Trust, monkeypatc
 # ---- 15 fast-forward
 
 
+@attack(15, off="restart_status")
 def test_15_a_counter_pushed_to_its_end_restarts_with_new_keys(trust: Trust, monkeypatch: Patch) -> None:
     def recover(held: Trust) -> bool:
         held.take(chains.next_status(world(), "nl", version=2**63), now_ms=NOON)
@@ -124,6 +132,7 @@ def test_15_a_counter_pushed_to_its_end_restarts_with_new_keys(trust: Trust, mon
         recover(world().trust())
 
 
+@attack(15)
 @pytest.mark.parametrize("kind", ["agreement", "roster", "party"])
 def test_15_a_chain_is_not_pushed_at_all(trust: Trust, kind: str) -> None:
     def far(body: pb.Agreement | pb.Roster | pb.Party) -> None:
@@ -141,6 +150,7 @@ def test_15_a_chain_is_not_pushed_at_all(trust: Trust, kind: str) -> None:
 # ---- 16 mix and match
 
 
+@attack(16, off="agreement_ends_ms")
 def test_16_an_old_agreement_does_not_go_with_a_new_roster(trust: Trust, monkeypatch: Patch) -> None:
     grace = trust.agreement(NOON).body.grace_ms
     trust.take(chains.next_agreement(world(), effective_ms=NOON), now_ms=NOON)
@@ -155,6 +165,7 @@ def test_16_an_old_agreement_does_not_go_with_a_new_roster(trust: Trust, monkeyp
     assert mail.admit(trust, parsed, now_ms=over)
 
 
+@attack(16, off="_check_named")
 def test_16_a_status_does_not_go_with_other_documents_than_it_names(trust: Trust, monkeypatch: Patch) -> None:
     newer = chains.next_roster(world(), "nl")
     trust.take(newer, now_ms=NOON)
@@ -168,6 +179,7 @@ def test_16_a_status_does_not_go_with_other_documents_than_it_names(trust: Trust
     assert trust.take(other, now_ms=NOON).new
 
 
+@attack(16, off="lineage")
 def test_16_a_drill_never_mixes_with_production(trust: Trust, monkeypatch: Patch) -> None:
     """Two exchanges on one machine: nothing of one is taken by the other, whoever signed it."""
     drill = found()
@@ -196,6 +208,7 @@ def test_16_a_drill_never_mixes_with_production(trust: Trust, monkeypatch: Patch
     assert mail.admit(trust, mixed)
 
 
+@attack(16, off="require_lineage")
 def test_16_documents_signed_by_the_right_people_for_the_drill_are_refused(trust: Trust, monkeypatch: Patch) -> None:
     other = chains.next_roster(world(), "nl", lambda body: setattr(body, "lineage", bytes(32)))
     with pytest.raises(trust_module.WrongLineageError):
@@ -204,6 +217,7 @@ def test_16_documents_signed_by_the_right_people_for_the_drill_are_refused(trust
     assert trust.take(other, now_ms=NOON).new
 
 
+@attack(16, off="check")
 def test_16_a_drill_does_not_become_production_by_an_amendment(trust: Trust, monkeypatch: Patch) -> None:
     turned = chains.next_agreement(world(), lambda body: setattr(body, "drill", True))
     with pytest.raises(trust_module.TrustError, match="drill"):
@@ -215,6 +229,7 @@ def test_16_a_drill_does_not_become_production_by_an_amendment(trust: Trust, mon
 # ---- 17 one party changes the agreement alone
 
 
+@attack(17, off="require")
 def test_17_one_party_alone_amends_nothing(trust: Trust, monkeypatch: Patch) -> None:
     amendment = chains.next_agreement(world(), signers=("kr",))
     with pytest.raises(ThresholdError):
@@ -223,6 +238,7 @@ def test_17_one_party_alone_amends_nothing(trust: Trust, monkeypatch: Patch) -> 
     assert trust.take(amendment, now_ms=NOON).new
 
 
+@attack(17, off="explain")
 def test_17_one_key_under_two_names_counts_once(monkeypatch: Patch) -> None:
     party = founding.found_party(
         "kr",
@@ -249,6 +265,7 @@ def test_17_one_key_under_two_names_counts_once(monkeypatch: Patch) -> None:
     assert Trust(bytes(32)).take(twice, now_ms=NOON).new
 
 
+@attack(17, off="require")
 def test_17_a_party_that_left_its_old_roots_out_changes_nothing(trust: Trust, monkeypatch: Patch) -> None:
     """New root keys signed by the new ones alone: whoever made them."""
     fresh = {name: suite.SigningKey.generate(2) for name in ("first", "second", "third")}
@@ -289,6 +306,7 @@ def third_key(trust: Trust, at_ms: int) -> tuple[suite.SigningKey, Document]:
     return key, chains.next_roster(world(), "kr", add, now_ms=at_ms)
 
 
+@attack(18, off="_require_suite")
 def test_18_an_agreement_takes_a_suite_into_use_and_ends_it(trust: Trust, monkeypatch: Patch) -> None:
     third_suite.register(monkeypatch)
     day1, day2 = NOON + DAY, NOON + 2 * DAY
@@ -317,6 +335,7 @@ def test_18_an_agreement_takes_a_suite_into_use_and_ends_it(trust: Trust, monkey
     assert mail.admit(trust, downgraded, now_ms=day2)
 
 
+@attack(18, off="check_desk_suite")
 def test_18_a_key_of_a_suite_the_agreement_does_not_list_disables_its_desk(trust: Trust, monkeypatch: Patch) -> None:
     third_suite.register(monkeypatch)
     _, roster = third_key(trust, NOON)
@@ -329,6 +348,7 @@ def test_18_a_key_of_a_suite_the_agreement_does_not_list_disables_its_desk(trust
     assert SENDER in careless.roster("kr").desks
 
 
+@attack(18, off="check_desk_suite")
 def test_18_a_retired_suite_signs_no_card_and_reads_nothing(trust: Trust, monkeypatch: Patch) -> None:
     third_suite.register(monkeypatch)
     day1, day2 = NOON + DAY, NOON + 2 * DAY
@@ -370,6 +390,7 @@ def test_18_a_retired_suite_signs_no_card_and_reads_nothing(trust: Trust, monkey
     assert trust.take(card(day2 + 7 * DAY), now_ms=day2).new
 
 
+@attack(18)
 def test_18_nothing_adds_a_suite_to_the_product() -> None:
     with pytest.raises(UnknownSuiteError):
         suite.suite(third_suite.THIRD)
@@ -377,6 +398,7 @@ def test_18_nothing_adds_a_suite_to_the_product() -> None:
         suite._SCHEMES[third_suite.THIRD] = suite._SCHEMES[1]  # type: ignore[index]
 
 
+@attack(18)
 @pytest.mark.parametrize("number", [0, 2, 3, third_suite.THIRD, 0x100, 2**32 - 1])
 def test_18_a_flipped_suite_is_refused(trust: Trust, number: int) -> None:
     flipped = mail.altered(mail.honest(trust), lambda outer: setattr(outer, "suite", number))
@@ -384,6 +406,7 @@ def test_18_a_flipped_suite_is_refused(trust: Trust, number: int) -> None:
         envelope.parse(flipped)
 
 
+@attack(18)
 def test_18_the_suite_outside_is_the_one_of_the_key(trust: Trust, monkeypatch: Patch) -> None:
     """Flipped to a suite the verifier knows, of the very same lengths."""
     third_suite.register(monkeypatch)
@@ -395,6 +418,7 @@ def test_18_the_suite_outside_is_the_one_of_the_key(trust: Trust, monkeypatch: P
 # ---- 31 stolen roster key
 
 
+@attack(31, off="voided")
 def test_31_a_party_alone_voids_what_its_stolen_key_said(trust: Trust, monkeypatch: Patch) -> None:
     thief = suite.SigningKey.generate(1)
 
@@ -417,6 +441,7 @@ def test_31_a_party_alone_voids_what_its_stolen_key_said(trust: Trust, monkeypat
     assert mail.admit(trust, forged)
 
 
+@attack(31)
 def test_31_a_new_party_document_alone_stops_the_thief_and_nobody_else(trust: Trust, monkeypatch: Patch) -> None:
     """Until the first roster under the new keys comes, the old ones stand: without any, the party would be cut off."""
     fresh = {"roster": {"staff": suite.SigningKey.generate(1)}}
@@ -431,6 +456,7 @@ def test_31_a_new_party_document_alone_stops_the_thief_and_nobody_else(trust: Tr
         trust.take(late, now_ms=NOON)
 
 
+@attack(31, off="restart_status")
 def test_31_a_thief_of_the_status_key_silences_a_party_until_it_replaces_the_key(
     trust: Trust, monkeypatch: Patch
 ) -> None:
@@ -455,6 +481,8 @@ def test_31_a_thief_of_the_status_key_silences_a_party_until_it_replaces_the_key
 # ---- 32 bogus cards
 
 
+@attack(32, off="audience")
+@attack(32, off="_check_cards")
 @pytest.mark.parametrize("attack", ["empty", "other week", "omitted"])
 def test_32_nobody_is_shut_out_by_a_card(trust: Trust, monkeypatch: Patch, attack: str) -> None:
     now = NOON + trust.agreement(NOON).body.revocation_ms
@@ -480,6 +508,7 @@ def test_32_nobody_is_shut_out_by_a_card(trust: Trust, monkeypatch: Patch, attac
 # ---- 33 a roster edit kills mail in the bag
 
 
+@attack(33, off="superseded_ms")
 def test_33_a_roster_edit_does_not_refuse_mail_under_way(trust: Trust, monkeypatch: Patch) -> None:
     header = draft(trust)
     header.expire_time_ms = NOON + 14 * DAY
@@ -496,6 +525,7 @@ def test_33_a_roster_edit_does_not_refuse_mail_under_way(trust: Trust, monkeypat
         mail.admit(trust, parsed, now_ms=arrival)
 
 
+@attack(33, off="key_ended")
 def test_33_a_desk_revoked_meanwhile_gets_nothing_in(trust: Trust, monkeypatch: Patch) -> None:
     parsed = mail.honest(trust)
     revoked = suite.key_id(1, "desk", SIGNER.public)
@@ -514,6 +544,7 @@ def promote(body: pb.Roster) -> None:
     next(m for m in body.missions if m.mission == "nl.asml-like").kind = pb.MISSION_KIND_MINISTRY
 
 
+@attack(38, off="active")
 def test_38_a_company_declared_government_waits_out_the_hold(trust: Trust, monkeypatch: Patch) -> None:
     taken = trust.take(chains.next_roster(world(), "nl", promote), now_ms=NOON)
     assert any("after the hold" in event for event in taken.events)
@@ -545,6 +576,7 @@ def pinned(trust: Trust, now_ms: int) -> tuple[str, ...]:
     return chosen
 
 
+@attack(38, off="roster_to_pin")
 def test_38_a_roster_dated_back_widens_nothing_before_our_side_had_it_for_the_hold(monkeypatch: Patch) -> None:
     """Its issue is a day old when it comes: the hold that counts from the issue is over at once."""
     hold = founding.standard_agreement(now_ms=NOON, title="").hold_ms
@@ -563,6 +595,7 @@ def test_38_a_roster_dated_back_widens_nothing_before_our_side_had_it_for_the_ho
     assert COMPANY in pinned(trust, later + HOUR)
 
 
+@attack(38, off="max")
 def test_38_a_roster_dated_back_for_weeks_does_not_refuse_what_pins_the_one_before(
     trust: Trust, monkeypatch: Patch
 ) -> None:
@@ -575,6 +608,7 @@ def test_38_a_roster_dated_back_for_weeks_does_not_refuse_what_pins_the_one_befo
     assert trust.roster_to_pin("nl", by="kr", now_ms=now).document.digest != before.digest
 
 
+@attack(38)
 def test_38_what_was_taken_before_a_restart_stays_taken(trust: Trust) -> None:
     hold = trust.agreement(NOON).body.hold_ms
     wider = chains.next_roster(world(), "nl", promote)
@@ -586,6 +620,7 @@ def test_38_what_was_taken_before_a_restart_stays_taken(trust: Trust) -> None:
     assert again.taken_ms(wider.digest) == NOON
 
 
+@attack(38)
 def test_38_a_void_roster_is_pinned_only_while_its_desks_are_the_partys_still(trust: Trust) -> None:
     fresh = {"roster": {"staff": suite.SigningKey.generate(1)}}
     party = chains.next_party(world(), "nl", fresh)
@@ -603,6 +638,7 @@ def test_38_a_void_roster_is_pinned_only_while_its_desks_are_the_partys_still(tr
         assert (chosen == newest.digest) is drop
 
 
+@attack(38, off="_check_caps")
 def test_38_forty_new_desks_are_more_than_the_cap(trust: Trust, monkeypatch: Patch) -> None:
     def crowd(body: pb.Roster) -> None:
         for number in range(5):
@@ -618,6 +654,7 @@ def test_38_forty_new_desks_are_more_than_the_cap(trust: Trust, monkeypatch: Pat
     assert trust.take(crowded, now_ms=NOON).new
 
 
+@attack(38)
 def test_38_every_machine_reads_the_same_hold_whenever_a_roster_comes() -> None:
     """An amendment changes the hold; a roster issued before it is read by the older one, early or late."""
     amendment = chains.next_agreement(world(), lambda body: setattr(body, "hold_ms", 0), effective_ms=NOON + 1)
@@ -634,6 +671,7 @@ def test_38_every_machine_reads_the_same_hold_whenever_a_roster_comes() -> None:
 # ---- 39 courier-key downgrade
 
 
+@attack(39, off="_require_courier")
 def test_39_a_channel_that_requires_a_courier_key_takes_nothing_without(monkeypatch: Patch) -> None:
     def group(body: pb.Agreement) -> None:
         next(rule for rule in body.channels if rule.channel == "minerals").courier_group = "bag"
@@ -652,6 +690,7 @@ def test_39_a_channel_that_requires_a_courier_key_takes_nothing_without(monkeypa
 # ---- 42 card flood
 
 
+@attack(42, off="CARDS_AHEAD")
 def test_42_a_stolen_desk_key_fills_a_bounded_number_of_cards(trust: Trust, monkeypatch: Patch) -> None:
     public = suite.CardKey.generate().public
 
@@ -670,6 +709,7 @@ def test_42_a_stolen_desk_key_fills_a_bounded_number_of_cards(trust: Trust, monk
     assert flood() > 50
 
 
+@attack(42)
 def test_42_one_renunciation_is_kept_whatever_it_is_said_with(trust: Trust) -> None:
     key = suite.key_id(1, "desk", SIGNER.public)
 
@@ -688,6 +728,7 @@ def test_42_one_renunciation_is_kept_whatever_it_is_said_with(trust: Trust) -> N
     assert trust.version == changes + 1, "what changed nothing rebuilds nothing"
 
 
+@attack(42)
 def test_42_of_statuses_the_newest_alone_is_handed_on(trust: Trust) -> None:
     before = len(trust.documents())
     for version in range(2, 50):

@@ -15,6 +15,7 @@ from keys import suite
 from keys.documents import Document
 from keys.trust import Trust
 from tests import chains, mail
+from tests.attacks.marks import attack
 from tests.chains import DAY, HOUR
 from tests.notary import Log
 from tests.world import NOON, SENDER, world
@@ -37,6 +38,7 @@ def judged(trust: Trust, parsed: Parsed, position: Position) -> tuple[str, ...]:
     return Admission(trust).judge(parsed, answered=mail.nothing_answered, position=position).warnings
 
 
+@attack(19, off="covers")
 def test_19_a_thief_dates_back_what_he_signs_after_the_revocation(monkeypatch: Patch) -> None:
     trust = world().trust()
     forged = mail.honest(trust, create_ms=NOON)
@@ -54,6 +56,7 @@ def test_19_a_thief_dates_back_what_he_signs_after_the_revocation(monkeypatch: P
     assert judged(trust, forged, position) == ()
 
 
+@attack(19, off="covers")
 def test_19_a_thief_slips_in_between_the_last_cosigned_head_and_the_revocation(monkeypatch: Patch) -> None:
     trust = world().trust()
     forged = mail.honest(trust)
@@ -68,6 +71,7 @@ def test_19_a_thief_slips_in_between_the_last_cosigned_head_and_the_revocation(m
     assert judged(trust, forged, position) == ()
 
 
+@attack(19, off="counts")
 def test_19_an_owner_who_claims_an_earlier_loss_takes_nothing_back(monkeypatch: Patch) -> None:
     trust = world().trust()
     parsed = mail.honest(trust)
