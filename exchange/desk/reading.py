@@ -16,7 +16,7 @@ from exchange.desk.events import Conflict, Delivery, Gap, Refused, Stale, Unconf
 from exchange.desk.holdings import Holdings
 from exchange.desk.link import ANSWER_S, CHANNEL_CLOSED, Backoff, Link, raise_if_ours
 from exchange.desk.witness import Witness
-from exchange.errors import CourierMissingError, LimitError, PolicyError, ProofError
+from exchange.errors import CourierMissingError, LimitError, PolicyError, ProofError, StoreError
 from exchange.history import Seen
 from exchange.standing import Position
 from exchange.v1 import envelope_pb2 as env
@@ -24,6 +24,7 @@ from exchange.v1 import exchange_pb2 as pb
 from exchange.v1 import exchange_pb2_grpc as rpc
 from keys.encoding import digest, parse_canonical
 from keys.errors import PeerError, TocsinError
+from keys.keystore import KeystoreError
 from keys.trust import week_of
 
 HEARTBEAT_DEADLINE_S: Final = 30.0
@@ -209,6 +210,9 @@ class Reading:
                     elif entry.kind == pb.ENTRY_KIND_ENVELOPE and not entry.pruned:
                         place = places.get(entry.leaf)
                         taken.append(_Unread(channel, entry.leaf, self._open(entry, response.checkpoint, ahead, place)))
+                except (StoreError, KeystoreError):
+                    # Our own disk: nothing of this batch is kept, and it comes again.
+                    raise
                 except TocsinError as error:
                     # One hostile or broken envelope never stops the others.
                     self._own.event(Refused(entry.leaf, error.reason, error.words()))
@@ -274,6 +278,8 @@ class Reading:
                     found.append(_Unread(channel, received.id, deliveries))
             except CourierMissingError:
                 continue
+            except (StoreError, KeystoreError):
+                raise
             except TocsinError as error:
                 # Its seed is gone, or its sender's key has ended since: nothing opens it any more.
                 self._own.event(Refused(entry.leaf, error.reason, error.words()))

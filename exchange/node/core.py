@@ -5,6 +5,7 @@ transaction, signs one checkpoint, and answers everyone in the group. Receipts e
 """
 
 import asyncio
+import itertools
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from typing import Final, TypeVar, TypeVarTuple
 
@@ -235,6 +236,11 @@ class Node:
         if kept:
             await asyncio.gather(*kept)
         return results
+
+    def kept_documents(self) -> list[documents.Document]:
+        """The documents up to the first that the log does not hold yet: what is shown must not be gone after a crash."""
+        held = self.trust.documents()
+        return list(itertools.takewhile(lambda document: document.digest not in self._writer.unkept, held))
 
     async def _unlogged(self, identity: bytes) -> bool:
         """Whether a document is held in memory only: the disk failed when it came."""

@@ -181,7 +181,7 @@ class ExchangeService(AttachmentCalls, PlaceCalls):
         """Documents, in an order in which they can be taken."""
         await self._caller(context)
         start = await self._page(request.page_token, context)
-        held = [d for d in self._node.trust.documents() if request.type in ("", d.type)]
+        held = [d for d in self._node.kept_documents() if request.type in ("", d.type)]
         response = pb.GetDocumentsResponse()
         size = 0
         for document in held[start : start + min(request.page_size or DOCUMENTS_PER_PAGE, DOCUMENTS_PER_PAGE)]:
@@ -203,8 +203,13 @@ class ExchangeService(AttachmentCalls, PlaceCalls):
         if len(request.documents) > MAX_DOCUMENTS:
             await wire.abort(context, LimitError(f"at most {MAX_DOCUMENTS} documents a call"))
         response = pb.PutDocumentsResponse()
-        for identity, error in await self._node.take_documents(request.documents, now_ms=self._clock(), by=caller):
-            rule, text = (error.reason, error.words()) if error else ("", "")
+        try:
+            taken = await self._node.take_documents(request.documents, now_ms=self._clock(), by=caller)
+        except TocsinError as error:
+            # The disk failed: what was taken is kept with the next commit that works, and is offered again.
+            await wire.abort(context, error)
+        for identity, refused in taken:
+            rule, text = (refused.reason, refused.words()) if refused else ("", "")
             response.results.add(digest=identity, rule=rule, text=text)
         return response
 

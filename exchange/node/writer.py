@@ -14,6 +14,7 @@ import structlog
 
 from exchange.errors import StoreError
 from exchange.store.contract import ForkRecord, NewEntry, RefusalRecord, Store
+from exchange.v1 import exchange_pb2 as pb
 from exchange.workers import Workers
 
 log = structlog.get_logger("tocsin.node")
@@ -94,6 +95,8 @@ class Writer:
         self._committing = True
         self._closing = False
         self.pending: dict[bytes, Waiting] = {}
+        self.unkept: dict[bytes, NewEntry] = {}
+        """Documents that the log does not hold yet, by digest: queued, or lost when the disk failed."""
         self.note = b""
         self.size = 0
         self.durable_size = 0
@@ -133,16 +136,29 @@ class Writer:
         forks: Sequence[ForkRecord] = (),
     ) -> Waiting:
         """Queue an entry whose id is neither pending nor in the log, and what goes with it, for one commit or none."""
-        new = asyncio.get_running_loop().create_future
-        waiting = Waiting(entry, new(), new(), dict(cursors or {}), dict(notes or {}), refusals, forks)
-        if entry is not None:
-            self.pending[entry.id] = waiting
+        waiting = self._waiting(entry, cursors, notes, refusals, forks)
         for origin in waiting.cursors:
             # Older than what is queued now: it must not come after it.
             self._remembered[0].pop(origin, None)
             self._remembered[1].pop(origin, None)
         self._queue.append(waiting)
         self._to_commit.set()
+        return waiting
+
+    def _waiting(
+        self,
+        entry: NewEntry | None,
+        cursors: Mapping[str, int] | None = None,
+        notes: Mapping[str, bytes] | None = None,
+        refusals: Sequence[RefusalRecord] = (),
+        forks: Sequence[ForkRecord] = (),
+    ) -> Waiting:
+        new = asyncio.get_running_loop().create_future
+        waiting = Waiting(entry, new(), new(), dict(cursors or {}), dict(notes or {}), refusals, forks)
+        if entry is not None:
+            self.pending[entry.id] = waiting
+            if entry.kind == pb.ENTRY_KIND_DOCUMENT:
+                self.unkept[entry.id] = entry
         return waiting
 
     def remember(self, origin: str, position: int, note: bytes) -> None:
@@ -190,8 +206,10 @@ class Writer:
         return loop.time()
 
     def _next_group(self) -> list[Waiting]:
-        group: list[Waiting] = []
-        size = 0
+        # Documents that the disk lost are believed all the same: they go before whatever may pin them.
+        lost = [entry for identity, entry in self.unkept.items() if identity not in self.pending]
+        group = [self._waiting(entry) for entry in lost]
+        size = sum(waiting.size for waiting in group)
         while self._queue and (not group or size + self._queue[0].size <= GROUP_BYTES):
             group.append(self._queue.popleft())
             size += group[-1].size
@@ -214,6 +232,7 @@ class Writer:
         for waiting in group:
             if waiting.entry is not None:
                 waiting.position = next(places)
+                self.unkept.pop(waiting.entry.id, None)
                 self._durable.append(waiting)
             elif not waiting.receipt.done():
                 waiting.receipt.set_result(Receipt(b"", 0, (), self.note))

@@ -81,8 +81,8 @@ class Connections:
             StoreError: The disk or database failed.
         """
         with failing(what):
-            self.write.execute("BEGIN IMMEDIATE")
             try:
+                self.write.execute("BEGIN IMMEDIATE")
                 yield self.write
                 self.write.execute("COMMIT")
             except BaseException:

@@ -14,7 +14,7 @@ import structlog
 
 from tests.simulation import mutants
 from tests.simulation.exchange import Simulation, simulate, template
-from tests.simulation.faults import talk_through_trouble
+from tests.simulation.scenarios import talk_through_trouble
 
 KINDS: dict[str, type[Simulation]] = {
     kind.__name__: kind

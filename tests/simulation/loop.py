@@ -1,11 +1,13 @@
 """A deterministic event loop: virtual time, no sockets, no sleeping. The same seed gives the same run, step for step."""
 
 import asyncio
+import hashlib
 import heapq
-import os
 import random
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
+
+from tests.simulation.stand_ins import seeded
 
 T = TypeVar("T")
 START_MS: Final = 1_790_000_000_000
@@ -34,7 +36,11 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         super().__init__()
         self.random = random.Random(seed)
         self.steps = 0
-        self.on_step: Callable[[int], None] | None = None
+        self.watchers: list[Callable[[], None]] = []
+        """Called before each step: what must hold, and faults that strike between any two awaits."""
+        self.calendar_ms = START_MS
+        """UTC at virtual time zero; faults move it on, as days pass in which nothing happens."""
+        self._trace = hashlib.sha256()
         self._virtual_s = 0.0
         self._max_steps = max_steps
         self.unhandled: list[dict[str, Any]] = []
@@ -46,7 +52,16 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     def now_ms(self) -> int:
         """Virtual time as the product's clocks give it, ms UTC."""
-        return START_MS + round(self._virtual_s * 1000)
+        return self.calendar_ms + round(self._virtual_s * 1000)
+
+    def note(self, *what: object) -> None:
+        """Add an event to the trace, with its step and time."""
+        self._trace.update(repr((self.steps, self._virtual_s, *what)).encode())
+
+    def trace(self) -> str:
+        """Digest of all that was noted and of the steps it took: equal for two runs that are the same."""
+        self.note("end")
+        return self._trace.hexdigest()
 
     def _process_events(self, event_list: object) -> None:
         """There are no sockets."""
@@ -75,8 +90,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             self.steps += 1
             if self.steps > self._max_steps:
                 raise TooLongError(f"{self.steps} steps by virtual second {self._virtual_s:.1f}")
-            if self.on_step is not None:
-                self.on_step(self.steps)
+            for watch in tuple(self.watchers):
+                watch()
             handle._run()
 
 
@@ -84,26 +99,26 @@ def run(main: Callable[[SimulatedLoop], Coroutine[Any, Any, T]], *, seed: int, m
     """Run a coroutine to its end on a loop of its own; what nobody handled fails the run."""
     loop = SimulatedLoop(seed, max_steps=max_steps)
     asyncio.set_event_loop(loop)
-    state, urandom = random.getstate(), os.urandom
-    # Jitter comes from the module's own chance, names of streams from the system's: both are the seed's here.
-    random.seed(seed)
-    os.urandom = random.Random(seed).randbytes
     try:
-        result = loop.run_until_complete(main(loop))
-        pending = asyncio.all_tasks(loop)
-        for task in pending:
-            task.cancel()
-        if pending:
-            loop.run_until_complete(asyncio.gather(*pending, return_exceptions=True))
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        if loop.unhandled:
-            raise AssertionError(f"nobody handled: {loop.unhandled[0]}")
-        return result
+        with seeded(seed):
+            return _run_to_its_end(loop, main)
     finally:
-        random.setstate(state)
-        os.urandom = urandom
         asyncio.set_event_loop(None)
         loop.close()
+
+
+def _run_to_its_end(loop: SimulatedLoop, main: Callable[[SimulatedLoop], Coroutine[Any, Any, T]]) -> T:
+    result = loop.run_until_complete(main(loop))
+    # Sorted: a set's order is that of addresses.
+    pending = sorted(asyncio.all_tasks(loop), key=lambda task: task.get_name())
+    for task in pending:
+        task.cancel()
+    if pending:
+        loop.run_until_complete(asyncio.gather(*pending, return_exceptions=True))
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    if loop.unhandled:
+        raise AssertionError(f"nobody handled: {loop.unhandled[0]}")
+    return result
 
 
 class InlineWorkers:

@@ -14,7 +14,8 @@ from exchange.store.contract import NewEntry
 from exchange.store.sqlite import SqliteStore
 from exchange.v1 import exchange_pb2 as pb
 from exchange.v1 import exchange_pb2_grpc as rpc
-from tests.simulation.exchange import NodeMachine, Simulation
+from tests.simulation.exchange import Simulation
+from tests.simulation.machines import NodeMachine
 
 
 class _CursorFirst(Follower):

@@ -59,10 +59,24 @@ class _Pipe:
     _finished: bool = False
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
+    _no_reader: Exception | None = None
+    _no_writer: Exception | None = None
+
+    def abandon(self, error: Exception, *, by: str) -> None:
+        """One end is gone and the other does not know."""
+        if by == self.ends[0]:
+            self._no_writer = error
+        else:
+            self._no_reader = error
+        self._news.set()
+
     async def put(self, data: bytes) -> None:
+        self.net.watch(self.ends, data)
         while self._under_way + len(self._arrived) >= WINDOW and self._error is None:
             self._news.clear()
             await self._news.wait()
+        if self._no_writer is not None:
+            raise self._no_writer
         if self._error is not None:
             raise self._error
         self._under_way += 1
@@ -117,6 +131,8 @@ class _Pipe:
     async def get(self) -> bytes | None:
         """The next message, None at the end."""
         while True:
+            if self._no_reader is not None:
+                raise self._no_reader
             if self._arrived:
                 self._news.set()
                 return self._arrived.popleft()
@@ -139,10 +155,10 @@ class _Call:
         self._net, self.caller, self.server = net, caller, server
         self._up, self._down = _Pipe(net, (caller, server)), _Pipe(net, (server, caller))
         self._parse = parse
-        self._ended = False
+        self._ended = self._half_open = False
         self._opening = net.loop.create_task(self._open(method))
         self._serving: asyncio.Task[None] | None = None
-        net.calls.add(self)
+        net.calls[self] = None
 
     async def _open(self, method: str) -> None:
         await asyncio.sleep(self._net.delay_s())
@@ -209,6 +225,8 @@ class _Call:
 
     def cancel(self) -> bool:
         """The caller goes away."""
+        if self._half_open:
+            return True
         self.break_(failure(grpc.StatusCode.CANCELLED, "cancelled by the caller"))
         return True
 
@@ -225,9 +243,19 @@ class _Call:
             self._serving.cancel()
         self._end()
 
+    def half_open(self) -> None:
+        """The caller's end breaks; the server's lives on, takes what is under way, and knows after SILENCE_S."""
+        if self._serving is None or self._half_open or self._ended:
+            return
+        self._half_open = self._ended = True
+        error = failure(grpc.StatusCode.UNAVAILABLE, "connection reset")
+        self._up.abandon(error, by=self.caller)
+        self._down.abandon(error, by=self.caller)
+        self._net.loop.call_later(SILENCE_S, self.break_, error)
+
     def _end(self) -> None:
         self._ended = True
-        self._net.calls.discard(self)
+        self._net.calls.pop(self, None)
 
 
 def _methods() -> dict[str, tuple[type[Message], bool, bool]]:
@@ -334,7 +362,10 @@ class Network:
     def __init__(self, loop: SimulatedLoop, *, longest_s: float = 0.05) -> None:
         self.loop, self.longest_s = loop, longest_s
         self.services: dict[str, rpc.ExchangeServicer] = {}
-        self.calls: set[_Call] = set()
+        self.calls: dict[_Call, None] = {}
+        """Not a set: broken in the order in which they began, so that a run repeats."""
+        self.watch: Callable[[tuple[str, str], bytes], None] = lambda _, __: None
+        """Sees every message, and between whom."""
         self.crashes: list[Exception] = []
         """What a handler raised and did not mean to."""
         self._cut: dict[frozenset[str], float] = {}
@@ -370,6 +401,11 @@ class Network:
         """Every stream between the two breaks now."""
         for call in [c for c in self.calls if {c.caller, c.server} == {one, other}]:
             call.break_(failure(grpc.StatusCode.UNAVAILABLE, "connection reset"))
+
+    def half_open(self, one: str, other: str) -> None:
+        """Every stream between the two breaks at its caller alone, which calls again: two connections at the server."""
+        for call in [c for c in self.calls if {c.caller, c.server} == {one, other}]:
+            call.half_open()
 
     def crash(self, name: str) -> None:
         """A process is gone: its service, and every stream from or to it."""

@@ -7,7 +7,7 @@ import pytest
 from tests.simulation import mutants
 from tests.simulation.__main__ import outcome
 from tests.simulation.exchange import Simulation, simulate
-from tests.simulation.faults import talk_through_trouble
+from tests.simulation.scenarios import talk_through_trouble
 
 WRITERS = ("kr.the-hague/economic", "nl.bz/supply")
 SEEDS, PORTIONS = 300, 10
