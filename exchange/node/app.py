@@ -213,9 +213,10 @@ class App:
     # ---- TLS
 
     def _server_configuration(self) -> grpc.ServerCertificateConfiguration:
+        # Without documents nobody is known: who comes by our own CA is let in to be refused with a reason.
+        known = tls.trusted_cas(self.trust, now_ms=self.clock()) if self.trust.founded else b""
         return grpc.ssl_server_certificate_configuration(
-            [(tls.key_pem(self._tls_key), tls.pem(self._leaf))],
-            root_certificates=tls.trusted_cas(self.trust, now_ms=self.clock()) or tls.pem(self._ca),
+            [(tls.key_pem(self._tls_key), tls.pem(self._leaf))], root_certificates=known or tls.pem(self._ca)
         )
 
     def _enrol_configuration(self) -> grpc.ServerCertificateConfiguration:
@@ -329,6 +330,8 @@ class App:
         stack.push_async_callback(tray.stop)
         tray.start()
         stack.push_async_callback(self._health.enter_graceful_shutdown)
+        if waiting_for := self._waiting_for():
+            log.warning("waiting for documents", node=self.settings.name, what=waiting_for)
         log.info("serving", node=self.settings.name, endpoint=self.settings.endpoint, entries=self.node.store.size())
 
     async def _end_tasks(self, keeping: asyncio.Task[None]) -> None:
@@ -413,6 +416,7 @@ class App:
                 for peer, (follower, _) in self._followers.items()
             },
             "stale": list(self.trust.stale(now)) if self.trust.founded else [],
+            "waiting_for": self._waiting_for(),
         }
         fresh = self.directory / "status.new"
         try:
@@ -420,6 +424,14 @@ class App:
             fresh.replace(self.directory / STATUS)
         except OSError as error:
             log.error("cannot write the status", text=str(error))
+
+    def _waiting_for(self) -> str:
+        """What this node lacks to serve anybody, in words; empty when nothing."""
+        if not self.trust.founded:
+            return f"the first agreement: put the ministry's bundle at {self.directory / files.BUNDLE}"
+        if self.trust.node(self.settings.name) is None:
+            return f"a roster of {party_of(self.settings.name)} that lists {self.settings.name}"
+        return ""
 
     def _tend_keys(self) -> None:
         """Change over to the CA and log keys that count now, take new ones from the keystore, destroy what is over."""
