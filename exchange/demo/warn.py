@@ -4,6 +4,8 @@ Missions of both countries report imports, a control notice follows, alerts are 
 their reasons, acknowledged and consulted on.
 """
 
+import asyncio
+import contextlib
 import csv
 import secrets
 from collections import defaultdict
@@ -95,6 +97,7 @@ async def warn(founded: Founded, console: Console) -> list[str]:
     console.print(
         f"[bold]Exercise[/] {len(said)} missions report imports of natural graphite at {places} places (made up)"
     )
+    await _arrived(founded, sum(len(reports) for name, reports in said.items() if name != WATCHER))
     before = await _watch(founded)
     await _publish(founded, NOTIFIER, [notice(now_ms=now_ms())])
     raised = await _watch(founded)
@@ -111,6 +114,18 @@ async def _publish(founded: Founded, name: str, reports: list[pb.Report]) -> Non
         await desk.flush(FLUSH_S)
 
 
+async def _arrived(founded: Founded, count: int) -> None:
+    """Wait until the watching desk has read that many of the reports: those of the other country come a moment later."""
+    async with Desk.open(founded.desk(WATCHER)) as desk:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FLUSH_S):
+                async for delivery in desk.subscribe("minerals"):
+                    report = delivery.item.report
+                    count -= report.subject.hs == ITEM.hs and len(report.indicators) == 1
+                    if count == 0:
+                        break
+
+
 async def _watch(founded: Founded) -> int:
     async with Desk.open(founded.desk(WATCHER)) as desk:
         return await run_once(desk, Watch(desk))
@@ -118,11 +133,14 @@ async def _watch(founded: Founded) -> int:
 
 async def _answered(founded: Founded, console: Console) -> list[str]:
     async with Desk.open(founded.desk(READER)) as desk:
-        for channel in ("alerts", "consultation"):
-            async for _ in desk.subscribe(channel, follow=False):
-                pass
-        chains = ledger_of(desk.archive)[0].chains()
         today = date_of(desk.clock() - DAY_MS)  # midnight may have passed meanwhile
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FLUSH_S):
+                async for delivery in desk.subscribe("alerts"):
+                    basis = delivery.item.alert.basis
+                    if basis.screen == EVENT and basis.period >= today:
+                        break
+        chains = ledger_of(desk.archive)[0].chains()
         shown = next(
             (one for one in chains if one.alert.basis.screen == EVENT and one.alert.basis.period >= today), None
         )
