@@ -44,12 +44,14 @@ lock: $(STAMP)  ## resolve the newest versions into requirements.lock; needs pip
 readme: $(STAMP)  ## rewrite the help blocks of README.md from --help
 	$(BIN)/python tests/test_readme.py
 
-# SEEDS=n how many, FIRST=n the first, KIND=name a bug planted on purpose (tests/simulation/mutants.py)
+# SEEDS=n how many, FIRST=n the first, KIND=name a bug planted on purpose (tests/simulation/mutants.py),
+# SCENARIO=rotation for every key changed over 44 days
 SEEDS ?= 10000
 FIRST ?= 0
 KIND ?= Simulation
+SCENARIO ?= trouble
 soak: $(STAMP)  ## both countries under simulated faults, SEEDS=10000; a seed that fails says how to replay it
-	$(BIN)/python -m tests.simulation $(SEEDS) --first $(FIRST) --kind $(KIND)
+	$(BIN)/python -m tests.simulation $(SEEDS) --first $(FIRST) --kind $(KIND) --scenario $(SCENARIO)
 
 bench: $(STAMP)  ## measure; prints, and writes bench/out/
 	$(BIN)/python -m bench

@@ -9,32 +9,35 @@ import os
 import sys
 import time
 import traceback
+from typing import Final
 
 import structlog
 
 from tests.simulation import mutants
-from tests.simulation.exchange import Simulation, simulate, template
-from tests.simulation.scenarios import talk_through_trouble
+from tests.simulation.exchange import Scenario, Simulation, simulate, template
 
-KINDS: dict[str, type[Simulation]] = {
-    kind.__name__: kind
-    for kind in (
-        Simulation,
-        mutants.Replays,
-        mutants.CursorOutsideTheTransaction,
-        mutants.ReceiptBeforeFsync,
-        mutants.MissingReplayCheck,
-    )
+KINDS: Final[dict[str, tuple[type[Simulation], Scenario]]] = {
+    kind.__name__: (kind, scenarios.talk_through_trouble)
+    for kind in (Simulation, mutants.Replays, mutants.CarelessDesks, *mutants.BUGS)
+} | {
+    "Hostile": (hostile.Hostile, hostile.among_liars),
+    "LongOutage": (Simulation, scenarios.long_outage),
 }
 
 
-def outcome(seed: int, kind: str = "Simulation") -> tuple[int, str]:
+def outcome(seed: int, kind: str = "Simulation", scenario: str = "trouble") -> tuple[int, str]:
     """A seed and how it failed; empty when it did not."""
     try:
-        simulate(talk_through_trouble, seed=seed, kind=KINDS[kind])
+        simulate(SCENARIOS[scenario], seed=seed, kind=KINDS[kind])
     except Exception:
         return seed, traceback.format_exc()
     return seed, ""
+
+
+def trace(seed: int, kind: str = "Simulation") -> str:
+    """What a seed does, as a digest."""
+    kept, scenario = KINDS[kind]
+    return simulate(scenario, seed=seed, kind=kept).loop.trace()
 
 
 def _quietly() -> None:
@@ -47,6 +50,8 @@ def main() -> int:
     parser.add_argument("seeds", type=int, nargs="?", default=1000, help="how many seeds")
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--kind", choices=KINDS, default="Simulation", help="the product, or a bug planted in it")
+    parser.add_argument("--scenario", choices=SCENARIOS, default="trouble", help="what happens")
+    parser.add_argument("--trace", action="store_true", help="print the digest of each run: steps, times, deliveries")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="how many at once")
     given = parser.parse_args()
     if os.environ.get("PYTHONHASHSEED") != "0":
@@ -58,15 +63,22 @@ def main() -> int:
         )
     template()
     _quietly()
+    if given.trace:
+        for seed in range(given.first, given.first + given.seeds):
+            print(seed, trace(seed, given.kind))
+        return 0
     failed, began = [], time.monotonic()
     seeds = range(given.first, given.first + given.seeds)
     with multiprocessing.get_context("fork").Pool(given.processes) as pool:
-        results = pool.imap_unordered(functools.partial(outcome, kind=given.kind), seeds, chunksize=4)
+        results = pool.imap_unordered(
+            functools.partial(outcome, kind=given.kind, scenario=given.scenario), seeds, chunksize=4
+        )
         for done, (seed, error) in zip(itertools.count(1), results, strict=False):
             if error:
                 failed.append(seed)
                 last = error.strip().splitlines()[-1]
-                print(f"seed {seed}: {last}\n  replay: make soak SEEDS=1 FIRST={seed} KIND={given.kind}", flush=True)
+                replay = f"make soak SEEDS=1 FIRST={seed} KIND={given.kind} SCENARIO={given.scenario}"
+                print(f"seed {seed}: {last}\n  replay: {replay}", flush=True)
                 if given.seeds == 1:
                     print(error)
             if done % 100 == 0 or done == given.seeds:
