@@ -13,15 +13,18 @@ from typing import Final
 
 import structlog
 
-from tests.simulation import mutants
+from tests.simulation import hostile, mutants, scenarios
 from tests.simulation.exchange import Scenario, Simulation, simulate, template
+from tests.simulation.rotation import rotate_everything
 
-KINDS: Final[dict[str, tuple[type[Simulation], Scenario]]] = {
-    kind.__name__: (kind, scenarios.talk_through_trouble)
-    for kind in (Simulation, mutants.Replays, mutants.CarelessDesks, *mutants.BUGS)
-} | {
-    "Hostile": (hostile.Hostile, hostile.among_liars),
-    "LongOutage": (Simulation, scenarios.long_outage),
+KINDS: Final[dict[str, type[Simulation]]] = {
+    kind.__name__: kind for kind in (Simulation, hostile.Hostile, mutants.Replays, mutants.CarelessDesks, *mutants.BUGS)
+}
+SCENARIOS: Final[dict[str, Scenario]] = {
+    "trouble": scenarios.talk_through_trouble,
+    "outage": scenarios.long_outage,
+    "lies": hostile.among_liars,
+    "rotation": rotate_everything,
 }
 
 
@@ -34,10 +37,9 @@ def outcome(seed: int, kind: str = "Simulation", scenario: str = "trouble") -> t
     return seed, ""
 
 
-def trace(seed: int, kind: str = "Simulation") -> str:
-    """What a seed does, as a digest."""
-    kept, scenario = KINDS[kind]
-    return simulate(scenario, seed=seed, kind=kept).loop.trace()
+def trace(seed: int, kind: str = "Simulation", scenario: str = "trouble") -> str:
+    """What a seed does, as a digest: steps, times, what was said and given."""
+    return simulate(SCENARIOS[scenario], seed=seed, kind=KINDS[kind]).loop.trace()
 
 
 def _quietly() -> None:
@@ -50,7 +52,9 @@ def main() -> int:
     parser.add_argument("seeds", type=int, nargs="?", default=1000, help="how many seeds")
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--kind", choices=KINDS, default="Simulation", help="the product, or a bug planted in it")
-    parser.add_argument("--scenario", choices=SCENARIOS, default="trouble", help="what happens")
+    parser.add_argument(
+        "--scenario", choices=SCENARIOS, default="trouble", help="what happens; lies need a kind that tells them"
+    )
     parser.add_argument("--trace", action="store_true", help="print the digest of each run: steps, times, deliveries")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="how many at once")
     given = parser.parse_args()
@@ -65,7 +69,7 @@ def main() -> int:
     _quietly()
     if given.trace:
         for seed in range(given.first, given.first + given.seeds):
-            print(seed, trace(seed, given.kind))
+            print(seed, trace(seed, given.kind, given.scenario))
         return 0
     failed, began = [], time.monotonic()
     seeds = range(given.first, given.first + given.seeds)

@@ -188,6 +188,11 @@ async def days(sim: Simulation, hours: float) -> None:
     sim.loop.note("days", hours)
 
 
+async def day(sim: Simulation) -> None:
+    """A little more than a day passes."""
+    await days(sim, 26.0)
+
+
 async def outage(sim: Simulation) -> None:
     """The countries are cut off from each other while days go by and ministries sign on."""
     nodes = sorted(sim.nodes)

@@ -1,13 +1,18 @@
 """Bugs planted on purpose: if a simulation does not find these, it finds nothing. They exist here alone."""
 
 import asyncio
+import contextlib
 import shutil
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+from unittest import mock
 
 from exchange import checkpoint
-from exchange.desk.archive import Archive
+from exchange.desk import sending
+from exchange.desk.archive import Archive, Received
+from exchange.desk.reading import Reading
+from exchange.node import intake
 from exchange.node.follow import Follower
 from exchange.node.service import ExchangeService
 from exchange.store.contract import NewEntry
@@ -108,19 +113,83 @@ class Replays(Simulation):
 class MissingReplayCheck(Replays):
     """And desks do not look whether they had it."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._kept = Archive.knows, Archive.said, Archive.keep_received
+    @staticmethod
+    @contextlib.contextmanager
+    def planted() -> Iterator[None]:
         keep = Archive.keep_received
 
-        def keep_again(archive: Archive, envelope: Any) -> None:
+        def keep_again(archive: Archive, envelope: Received) -> None:
             archive._db.execute("DELETE FROM received WHERE id = ?", (envelope.id,))
             keep(archive, envelope)
 
-        Archive.knows = lambda *_: False  # type: ignore[method-assign]
-        Archive.said = lambda _, __, named: ["new"] * len(named)  # type: ignore[method-assign]
-        Archive.keep_received = keep_again  # type: ignore[method-assign]
+        with (
+            mock.patch.object(Archive, "knows", return_value=False),
+            mock.patch.object(Archive, "said", lambda _, __, named: ["new"] * len(named)),
+            mock.patch.object(Archive, "keep_received", keep_again),
+        ):
+            yield
 
-    def stop(self) -> None:
-        super().stop()
-        Archive.knows, Archive.said, Archive.keep_received = self._kept  # type: ignore[method-assign]
+
+class _CosignsFirst(Follower):
+    async def _take(self, stub: rpc.ExchangeStub, origin: str, response: pb.SubscribeResponse) -> None:
+        if response.checkpoint:
+            request = pb.AddCosignatureRequest(checkpoint=self._node.cosign(response.checkpoint))
+            await stub.AddCosignature(request)
+        await super()._take(stub, origin, response)
+
+
+class CosignsBeforeItPersists(Simulation):
+    """A follower signs a head that its disk does not hold yet."""
+
+    follower_class = _CosignsFirst
+
+
+class CarelessDesks(Simulation):
+    """Desks that come back from a backup do not ask what they had sent: not a bug to be found, since nodes refuse it."""
+
+    @staticmethod
+    @contextlib.contextmanager
+    def planted() -> Iterator[None]:
+        async def nothing(*_: object, **__: object) -> None:
+            return
+
+        with mock.patch.object(sending, "renew_streams", nothing):
+            yield
+
+
+class ForgetsTheStreamCheck(CarelessDesks):
+    """And nodes take two envelopes at one number of a stream."""
+
+    @staticmethod
+    @contextlib.contextmanager
+    def planted() -> Iterator[None]:
+        with CarelessDesks.planted(), mock.patch.object(intake, "check_stream"):
+            yield
+
+
+class CursorBeforeArchive(Simulation):
+    """A desk writes how far it read before it archives what it read."""
+
+    @staticmethod
+    @contextlib.contextmanager
+    def planted() -> Iterator[None]:
+        take = Reading._take
+
+        def cursor_first(reading: Reading, channel: str, response: pb.SubscribeResponse, *rest: Any) -> Any:
+            with reading._own.archive.transaction():
+                reading._own.archive.set_cursor(channel, response.next_position)
+            return take(reading, channel, response, *rest)
+
+        with mock.patch.object(Reading, "_take", cursor_first):
+            yield
+
+
+BUGS: Final = (
+    CursorOutsideTheTransaction,
+    ReceiptBeforeFsync,
+    MissingReplayCheck,
+    CosignsBeforeItPersists,
+    ForgetsTheStreamCheck,
+    CursorBeforeArchive,
+)
+"""Each of them must be found; the other kinds hold."""

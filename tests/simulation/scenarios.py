@@ -9,6 +9,7 @@ from tests.simulation.exchange import GOVERNMENT, Simulation
 QUIET_S: Final = 290.0
 """After the last fault everything heals and the exchange may take this long, retries and back-off included."""
 REPORTS: Final = 6
+OUTAGE_S: Final = 2400.0
 
 
 async def write(sim: Simulation, desk: str) -> None:
@@ -34,3 +35,24 @@ async def talk_through_trouble(sim: Simulation) -> None:
     await asyncio.gather(*(write(sim, desk) for desk in writers))
     await troubles
     await sim.settle(within_s=QUIET_S)
+
+
+async def long_outage(sim: Simulation) -> None:
+    """The countries are cut off for most of an hour; the backlog comes within the longest pause, then all is quick again."""
+    one, other = sorted(sim.nodes)
+    sim.network.cut(one, other)
+    writers = ("kr.the-hague/economic", "nl.bz/supply")
+    for number in range(20):
+        for desk in writers:
+            await sim.say(desk, number)
+        await asyncio.sleep(OUTAGE_S / 20)
+    missing = sum(len(identities) for identities in sim.missing().values())
+    assert missing, "the link was not cut"
+    sim.network.heal(one, other)
+    # The longest pause between two tries is a minute (Backoff, Follower), and then it all comes at once.
+    await sim.settle(within_s=65.0)
+    for number in range(3):
+        sim.network.reset(one, other)
+        await sim.say(writers[number % 2], number)
+        await sim.settle(within_s=5.0)
+        await asyncio.sleep(5.0)
