@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Final
 
 import grpc
@@ -90,14 +90,23 @@ class Reading:
         """Write down what the reader was given since the archive last noted it."""
         if self._unread:
             with self._own.archive.transaction():
-                self._write_given()
+                given = self._write_given()
+            self._forget_given(given)
 
-    def _write_given(self) -> None:
+    def _write_given(self) -> list[bytes]:
+        """Note what was given; inside a transaction. Which envelopes were given whole: to be forgotten after it."""
+        given = []
         for identity, unread in list(self._unread.items()):
             left = unread.left()
             self._own.archive.set_unread(identity, unread.channel, left)
             if not left:
-                del self._unread[identity]
+                given.append(identity)
+        return given
+
+    def _forget_given(self, identities: Iterable[bytes]) -> None:
+        # Not before it is written: if that failed, the archive would give them again.
+        for identity in identities:
+            self._unread.pop(identity, None)
 
     def _not_given(self, channel: str) -> list[_Unread]:
         """What was opened, but not given to the reader before it stopped."""
@@ -201,7 +210,7 @@ class Reading:
             self._own.event(Stale(stale))
         taken: list[_Unread] = []
         with self._own.archive.transaction():
-            self._write_given()
+            given = self._write_given()
             for entry in response.entries:
                 merkle.verify_inclusion(entry.leaf, entry.position, head.size, list(entry.proof), head.root)
                 try:
@@ -230,6 +239,7 @@ class Reading:
                 # By both clocks: a node that shows an old head, or a clock of ours that runs ahead, ends no seed early.
                 self._own.archive.set_drained(channel, min(self._own.clock(), head.time_ms))
             self._witness.remember(shown)
+        self._forget_given(given)
         self._unread.update({unread.id: unread for unread in taken if unread.deliveries})
         return taken, shown
 
