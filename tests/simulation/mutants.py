@@ -120,6 +120,7 @@ class MissingReplayCheck(Replays):
 
         def keep_again(archive: Archive, envelope: Received) -> None:
             archive._db.execute("DELETE FROM received WHERE id = ?", (envelope.id,))
+            archive._db.execute("DELETE FROM content WHERE id = ?", (envelope.id,))
             keep(archive, envelope)
 
         with (
