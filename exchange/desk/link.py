@@ -136,6 +136,9 @@ class Link:
             except TocsinError as error:
                 # Sending and reading say what is wrong with the node; here it is tried again soon.
                 log.info("not in step with the node", desk=self._own.name, text=str(error))
+            except Exception:
+                # A fault of ours must not leave the desk without cards and certificate weeks later.
+                log.exception("not in step with the node", desk=self._own.name)
 
     def _retire(self) -> None:
         """Use another channel from now on; the streams of this one end soon, and begin again on that."""

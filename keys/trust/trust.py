@@ -63,7 +63,8 @@ class Trust:
     def _take(self, document: Document, now_ms: int, taken_ms: int | None) -> Taken:
         came_ms = now_ms if taken_ms is None else min(taken_ms, now_ms)
         if document.digest in self._held.digests or document.digest in self._held.candidates:
-            if taken_ms is not None:
+            # A status that a newer one replaced is known, and nobody asks any more when it came.
+            if taken_ms is not None and document.digest in self._held.arrivals:
                 self._held.arrivals[document.digest] = min(came_ms, self._held.arrivals[document.digest])
             return Taken(document, new=False)
         taker = TAKERS.get(document.type)

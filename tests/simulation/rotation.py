@@ -187,6 +187,7 @@ async def _rotate_everything(sim: Simulation) -> None:
     for name, machine in sim.desks.items():
         assert machine.desk is not None
         assert machine.desk.archive.waiting() == 0, f"{name} could not send"
+        assert not [task for task in machine.desk._tasks if task.done()], f"{name} stopped a part of its work"
         refused = [str(event) for event in machine.events() if isinstance(event, Refused)]
         assert refused == [], name
         assert all(trust.agreement(rotation.now_ms()).body.version == 2 for trust in rotation.members())

@@ -1,4 +1,4 @@
-"""A desk takes documents in whichever thread they arrive; of the same one in two threads, one is new and both hold it."""
+"""A document that comes twice: in many threads at once, as desks take them; or late, from a page made up before."""
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -6,10 +6,11 @@ from threading import Barrier
 
 import pytest
 
-from keys import suite
+from keys import documents, suite
 from keys.documents import Document
 from keys.trust import Trust
-from tests.chains import next_roster
+from keys.v1 import documents_pb2 as pb
+from tests.chains import next_roster, next_status
 from tests.world import NOON, World, found
 
 THREADS = 4
@@ -31,6 +32,18 @@ def in_all_threads(trust: Trust, document: Document) -> list[str]:
 
     with ThreadPoolExecutor(THREADS) as threads:
         return sorted(threads.map(take, range(THREADS)))
+
+
+def test_a_status_that_was_replaced_may_come_again(world: World) -> None:
+    """A page of documents that a node made up a moment before the new status came."""
+    trust, old = world.trust(), next(d for d in world.documents if d.type == "tocsin/1/status")
+    trust.take(next_status(world, old_party(old), now_ms=NOON), now_ms=NOON)
+    assert not trust.take(old, now_ms=NOON, taken_ms=NOON - 1).new
+    assert old not in trust.documents()
+
+
+def old_party(status: Document) -> str:
+    return documents.body(status, pb.Status).party
 
 
 def test_one_document_in_many_threads(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
