@@ -1,0 +1,169 @@
+"""Attacks, numbered as in docs/THREATS.md: each is refused, and succeeds once the check in brackets is switched off.
+
+A check is switched off by monkeypatching inside the test: nothing in the product reads a switch. Tests without brackets
+show the refusal alone. Written by `python -m tests.attacks`, checked by test_suite_is_whole.py.
+
+ 1 attacks/test_attacks: test_01_a_broken_kem_does_not_open_what_a_courier_key_seals [hkdf_extract]
+ 1 attacks/test_attacks: test_01_no_suite_is_classical_only
+ 1 attacks/test_attacks: test_01_without_the_seed_of_its_card_captured_traffic_stays_closed
+ 1 desk/test_couriers: test_01_what_a_courier_key_seals_does_not_open_without_it
+ 2 attacks/test_attacks: test_02_forging_one_half_is_not_enough [_public_halves]
+ 3 attacks/test_attacks: test_03_a_component_key_in_use_elsewhere_disables_the_desk_that_brings_it [add]
+ 3 attacks/test_attacks: test_03_a_signature_of_one_type_is_none_of_another [representative]
+ 3 keys/test_suite: test_halves_are_no_plain_signatures
+ 4 attacks/test_attacks: test_04_another_signature_makes_no_other_envelope [envelope_id]
+ 5 attacks/test_attacks: test_05_an_insider_cannot_wrap_to_a_third_mission [verify]
+ 6 attacks/test_attacks: test_06_another_desk_cannot_claim_a_text [digest]
+ 7 attacks/test_attacks: test_07_a_ciphertext_that_opens_under_two_keys_is_committed_to_one [compare_digest]
+ 8 attacks/test_attacks: test_08_a_wrap_of_another_length_reaches_no_kem [WRAP_SIZE]
+ 8 keys/test_suite: test_a_wrap_of_another_length_reaches_no_kem [WRAP_SIZE]
+ 9 attacks/test_attacks: test_09_a_bad_key_in_a_roster_of_ten_disables_its_desk_alone [fault_of]
+ 9 keys/test_suite: test_bad_cards_are_not_admitted [wrap]
+ 9 keys/test_suite: test_bad_edwards_halves_are_not_admitted [fault_of]
+ 9 keys/test_vectors: test_ed25519_edge_cases
+ 9 keys/test_vectors: test_mlkem_public_keys_out_of_range_make_no_card
+10 attacks/test_attacks: test_10_a_repeat_has_the_same_identity_and_no_free_number
+10 attacks/test_attacks: test_10_after_its_life_an_envelope_enters_no_log
+10 attacks/test_attacks: test_10_on_another_channel_the_signature_fails [verify]
+10 attacks/test_streams: test_10_a_log_that_holds_an_envelope_twice_delivers_it_once [knows]
+10 node/test_node: test_duplicate_keeps_its_position_also_after_restart
+10 pouch/test_pouch: test_twice_does_no_harm
+11 attacks/test_streams: test_11_every_order_but_the_senders_is_told [_number]
+11 attacks/test_streams: test_11_every_subset_that_a_node_withholds_is_named [_number]
+12 attacks/test_streams: test_12_an_envelope_that_denies_the_one_before_is_told [_number]
+12 attacks/test_streams: test_12_two_envelopes_at_one_number_are_told [_number]
+12 desk/test_witness: test_a_log_rolled_back_between_sessions_is_refused_and_both_heads_prove_it
+12 desk/test_witness: test_without_the_check_a_rolled_back_log_is_taken [require_extends]
+12 node/test_node: test_fork_in_a_followed_log_is_kept_flagged_and_shown
+13 attacks/test_chains: test_13_an_older_roster_is_refused [check_chain]
+13 attacks/test_chains: test_13_no_other_document_goes_back [_check_after]
+13 attacks/test_chains: test_13_no_other_document_goes_back [check]
+13 attacks/test_chains: test_13_no_other_document_goes_back [check_chain]
+13 attacks/test_chains: test_13_with_its_memory_lost_a_machine_learns_from_the_status_what_is_withheld [_check_named]
+13 keys/test_trust: test_root_rotation_as_in_tuf
+14 attacks/test_chains: test_14_silence_longer_than_agreed_is_loud_or_stops [stale]
+15 attacks/test_chains: test_15_a_chain_is_not_pushed_at_all [check_chain]
+15 attacks/test_chains: test_15_a_counter_pushed_to_its_end_restarts_with_new_keys [restart_status]
+15 attacks/test_chains: test_15_a_roster_chain_a_thief_wrote_on_recovers_by_new_keys [check_chain]
+16 attacks/test_chains: test_16_a_drill_does_not_become_production_by_an_amendment [check]
+16 attacks/test_chains: test_16_a_drill_never_mixes_with_production [lineage]
+16 attacks/test_chains: test_16_a_status_does_not_go_with_other_documents_than_it_names [_check_named]
+16 attacks/test_chains: test_16_an_old_agreement_does_not_go_with_a_new_roster [agreement_ends_ms]
+16 attacks/test_chains: test_16_documents_signed_by_the_right_people_for_the_drill_are_refused [require_lineage]
+17 attacks/test_chains: test_17_a_party_that_left_its_old_roots_out_changes_nothing [require]
+17 attacks/test_chains: test_17_one_key_under_two_names_counts_once [explain]
+17 attacks/test_chains: test_17_one_party_alone_amends_nothing [require]
+18 attacks/test_chains: test_18_a_flipped_suite_in_a_header_card_or_party_document_is_refused
+18 attacks/test_chains: test_18_a_flipped_suite_in_a_roster_disables_what_bears_it [check_possession]
+18 attacks/test_chains: test_18_a_flipped_suite_is_refused
+18 attacks/test_chains: test_18_a_key_of_a_suite_the_agreement_does_not_list_disables_its_desk [check_desk_suite]
+18 attacks/test_chains: test_18_a_retired_suite_signs_no_card_and_reads_nothing [check_desk_suite]
+18 attacks/test_chains: test_18_an_agreement_takes_a_suite_into_use_and_ends_it [_require_suite]
+18 attacks/test_chains: test_18_nothing_adds_a_suite_to_the_product
+18 attacks/test_chains: test_18_the_suite_outside_is_the_one_of_the_key
+19 attacks/test_positions: test_19_a_thief_dates_back_what_he_signs_after_the_revocation [covers]
+19 attacks/test_positions: test_19_a_thief_slips_in_between_the_last_cosigned_head_and_the_revocation [covers]
+19 attacks/test_positions: test_19_an_owner_who_claims_an_earlier_loss_takes_nothing_back [counts]
+19 evidence/test_evidence: test_19_logged_after_the_revocation_came_is_refused_whatever_time_it_claims
+20 attacks/test_streams: test_20_a_desk_stolen_later_opens_nothing_of_earlier_cards [destroy]
+20 desk/test_forgetting: test_20_envelopes_of_earlier_cards_stay_closed
+21 attacks/test_attacks: test_21_a_company_does_not_publish_whatever_its_node_takes [may_publish]
+21 attacks/test_streams: test_21_a_reader_refuses_what_a_colluding_node_took [may_publish]
+22 attacks/test_attacks: test_22_a_node_sees_no_plaintext [aead_seal]
+22 attacks/test_attacks: test_22_altered_and_cross_wired_traffic_is_refused [verify]
+22 attacks/test_nodes: test_22_no_memory_disk_or_log_of_a_node_holds_the_text [aead_seal]
+22 attacks/test_nodes: test_22_what_a_node_injects_or_alters_reaches_no_other_log [verify]
+22 desk/test_desk: test_22_no_disk_or_log_holds_the_text
+23 attacks/test_streams: test_23_a_restored_desk_gives_its_readers_notice [_number]
+23 attacks/test_streams: test_23_a_restored_desk_never_repeats_a_key [urandom]
+24 attacks/test_attacks: test_24_a_padded_varint_is_refused [parse_canonical]
+24 attacks/test_attacks: test_24_one_content_has_one_encoding [parse_canonical]
+24 attacks/test_parsers: test_24_a_certificate_of_junk
+24 attacks/test_parsers: test_24_a_keystore_of_junk
+24 attacks/test_parsers: test_24_a_plan_of_junk
+24 attacks/test_parsers: test_24_a_position_of_junk
+24 attacks/test_parsers: test_24_a_pouch_of_junk
+24 attacks/test_parsers: test_24_a_refusal_of_junk
+24 attacks/test_parsers: test_24_a_signed_body_of_junk
+24 attacks/test_parsers: test_24_an_attachment_of_junk
+24 attacks/test_parsers: test_24_every_parser_of_foreign_bytes_is_fuzzed
+24 attacks/test_parsers: test_24_what_is_only_hinted_at_never_raises
+24 attacks/test_parsers: test_24_words_of_junk
+24 attacks/test_streams: test_24_a_field_of_a_newer_version_still_arrives
+24 exchange/test_envelope: test_mutated_headers_signed_by_an_insider_raise_nothing_but_a_peer_error
+25 attacks/test_attacks: test_25_only_size_buckets_are_on_the_wire [padded_length]
+26 attacks/test_attacks: test_26_bad_envelopes_cost_at_most_one_verification_each
+26 attacks/test_floods: test_26_ten_thousand_bad_envelopes_are_bounded_by_the_quota [take]
+26 attacks/test_floods: test_26_ten_thousand_bad_envelopes_cost_at_most_one_check_each
+26 attacks/test_nodes: test_26_readers_and_writers_that_stand_still_cost_a_bounded_memory
+26 keys/test_keystore: test_hostile_costs_are_refused_before_any_work [name]
+27 attacks/test_attacks: test_27_a_reader_outside_the_policy_is_refused [audience]
+27 attacks/test_attacks: test_27_a_wrap_for_nobody_named_is_refused [_check_header]
+28 attacks/test_ceremony: test_28_a_bundle_with_a_document_more
+28 attacks/test_ceremony: test_28_a_change_that_no_sentence_shows [body]
+28 attacks/test_ceremony: test_28_a_copy_altered_on_its_way [require_known_signatures]
+28 attacks/test_ceremony: test_28_a_holder_signs_once [standing]
+28 attacks/test_ceremony: test_28_a_keystore_of_somebody_else
+28 attacks/test_ceremony: test_28_a_part_whose_key_nobody_proves [check_possession]
+28 attacks/test_ceremony: test_28_a_party_document_swapped_on_its_way [_agreement]
+28 attacks/test_ceremony: test_28_a_signature_by_a_stranger [require_known_signatures]
+28 attacks/test_ceremony: test_28_altered_between_reading_and_signing_with_the_words_at_hand [_require_expected]
+28 attacks/test_ceremony: test_28_altered_between_show_and_sign_with_a_transcript [require_shown]
+28 attacks/test_ceremony: test_28_altered_while_the_holder_types
+28 attacks/test_ceremony: test_28_an_expired_document [require]
+28 attacks/test_ceremony: test_28_edited_terms_change_the_words
+28 attacks/test_ceremony: test_28_files_in_the_wrong_place
+28 attacks/test_ceremony: test_28_two_agreements_at_one_number [_require_one_story]
+28 attacks/test_ceremony: test_28_two_party_documents_of_one_party
+28 attacks/test_ceremony: test_28_words_of_another_document_sign_nothing [_confirm]
+29 attacks/test_nodes: test_29_a_ca_vouches_for_its_own_names_alone [issued_by]
+29 attacks/test_nodes: test_29_a_copied_ca_first_in_the_bundle_keeps_no_honest_desk_out [pinned_ca]
+29 node/test_node: test_foreign_ca_cannot_vouch
+30 attacks/test_attacks: test_30_a_key_that_is_printed_shows_nothing [__repr__]
+30 attacks/test_secrets: test_30_nothing_secret_is_in_sight
+31 attacks/test_chains: test_31_a_new_party_document_alone_stops_the_thief_and_nobody_else [require]
+31 attacks/test_chains: test_31_a_party_alone_voids_what_its_stolen_key_said [voided]
+31 attacks/test_chains: test_31_a_thief_of_the_status_key_silences_a_party_until_it_replaces_the_key [restart_status]
+32 attacks/test_chains: test_32_nobody_is_shut_out_by_a_card [_check_cards]
+32 attacks/test_chains: test_32_nobody_is_shut_out_by_a_card [audience]
+33 attacks/test_chains: test_33_a_desk_revoked_meanwhile_gets_nothing_in [key_ended]
+33 attacks/test_chains: test_33_a_roster_edit_does_not_refuse_mail_under_way [superseded_ms]
+33 pouch/test_pouch: test_33_a_pouch_under_way_for_13_days_through_three_rosters_is_taken
+34 attacks/test_streams: test_34_a_node_that_refuses_and_keeps_frames_nobody [forget_stream]
+34 attacks/test_streams: test_34_withdrawn_numbers_are_neither_gap_nor_conflict [_number]
+34 attacks/test_streams: test_34_withdrawn_numbers_are_neither_gap_nor_conflict [at_number]
+35 desk/test_desk: test_35_using_an_id_first_does_not_silence_its_owner [said]
+36 desk/test_desk: test_36_numbers_leak_nothing_of_what_others_are_told [stream_of]
+37 attacks/test_attacks: test_37_a_refused_envelope_leaves_no_trace_in_the_rules
+37 attacks/test_nodes: test_37_a_poison_envelope_stops_no_link [refuse]
+37 node/test_node: test_poison_in_the_middle_stops_nothing_and_its_sender_is_told
+38 attacks/test_chains: test_38_a_company_declared_government_waits_out_the_hold [active]
+38 attacks/test_chains: test_38_a_roster_dated_back_for_weeks_does_not_refuse_what_pins_the_one_before [max]
+38 attacks/test_chains: test_38_a_roster_dated_back_widens_nothing_before_our_side_had_it_for_the_hold [roster_to_pin]
+38 attacks/test_chains: test_38_a_void_roster_is_pinned_only_while_its_desks_are_the_partys_still [voided]
+38 attacks/test_chains: test_38_every_machine_reads_the_same_hold_whenever_a_roster_comes
+38 attacks/test_chains: test_38_forty_new_desks_are_more_than_the_cap [_check_caps]
+38 attacks/test_chains: test_38_what_was_taken_before_a_restart_stays_taken
+38 desk/test_pins: test_a_backdated_roster_reads_nothing_of_ours_before_the_hold
+39 attacks/test_attacks: test_39_an_all_zero_courier_key_is_no_key [courier_id]
+39 attacks/test_chains: test_39_a_channel_that_requires_a_courier_key_takes_nothing_without [_require_courier]
+39 desk/test_couriers: test_39_a_key_of_another_group_is_refused_before_unwrapping [held]
+40 attacks/test_attacks: test_40_the_leaf_of_an_item_not_disclosed_cannot_be_guessed [salts]
+40 evidence/test_evidence: test_40_no_other_item_can_be_read_or_guessed_from_the_file
+41 attacks/test_texts: test_41_each_line_of_defence_holds_alone [printable]
+41 attacks/test_texts: test_41_escapes_in_a_report_reach_no_terminal [clean_message]
+41 attacks/test_texts: test_41_markup_in_a_report_is_only_text [Text]
+41 attacks/test_texts: test_41_markup_is_inert_in_page_and_plot [escape]
+41 attacks/test_texts: test_41_text_in_an_exported_alert_is_only_text [clean]
+41 attacks/test_texts: test_41_what_a_hostile_node_says_drives_no_terminal [printable]
+41 attacks/test_texts: test_41_what_the_other_end_answers_drives_no_log [printable]
+42 attacks/test_chains: test_42_a_stolen_desk_key_fills_a_bounded_number_of_cards [CARDS_AHEAD]
+42 attacks/test_chains: test_42_of_statuses_the_newest_alone_is_handed_on
+42 attacks/test_chains: test_42_one_renunciation_is_kept_whatever_it_is_said_with
+42 attacks/test_floods: test_42_a_hundred_thousand_cards_are_bounded_in_disk_and_work [CARDS_AHEAD]
+42 attacks/test_floods: test_42_a_hundred_thousand_cards_are_bounded_in_disk_and_work [take]
+42 attacks/test_floods: test_42_a_peer_that_floods_is_slowed_and_never_refused [_rates]
+42 attacks/test_floods: test_42_only_what_extends_a_chain_is_stored [check_chain]
+42 node/test_quota: test_flood_of_cards_with_a_stolen_key_is_bounded
+43 attacks/test_attacks: test_43_two_texts_never_share_a_key [content_keys]
+"""

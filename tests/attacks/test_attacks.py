@@ -3,10 +3,12 @@
 Each is refused for its reason, and succeeds once that one check is switched off: so each test is known to bite.
 """
 
+import io
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+import structlog
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from exchange import envelope, errors, policy
@@ -14,7 +16,7 @@ from exchange.admission import Admission, check_stream
 from exchange.envelope import Checked, Parsed
 from exchange.merkle import root_of
 from exchange.v1 import envelope_pb2 as env
-from keys import founding, suite
+from keys import founding, points, suite
 from keys.encoding import canonical_bytes, digest
 from keys.errors import OpenError, SignatureError, UnknownSuiteError
 from keys.trust import Trust
@@ -22,6 +24,7 @@ from keys.trust.claims import Claims
 from keys.v1 import documents_pb2 as pb
 from tests import chains, mail
 from tests.attacks.marks import attack
+from tests.attacks.test_secrets import Sight
 from tests.chains import DAY
 from tests.world import NOON, SENDER, draft, world
 
@@ -581,3 +584,57 @@ def test_43_two_texts_never_share_a_key(trust: Trust, monkeypatch: Patch) -> Non
     content_keys = envelope.content_keys
     monkeypatch.setattr(envelope, "content_keys", lambda prk, header_digest, _: content_keys(prk, header_digest, b""))
     assert len(keystreams()) == 1
+
+
+# ---- 9 malformed public keys
+
+
+@attack(9, off="fault_of")
+def test_09_a_bad_key_in_a_roster_of_ten_disables_its_desk_alone(trust: Trust, monkeypatch: Patch) -> None:
+    """Its Edwards half is of low order, so one signature by it holds for every message, its proof of possession too."""
+    neutral = (1).to_bytes(32, "little")
+    thief = suite.SigningKey.generate(1)
+    bad = suite.components(1, thief.public)[0] + neutral
+    names = [f"nl.bz/d{number}" for number in range(3)]
+
+    def bend(body: pb.Roster) -> None:
+        for name in names:
+            body.desks.append(founding.desk_entry(name, suite.SigningKey.generate(1), lineage=trust.lineage))
+        entry = next(desk for desk in body.desks if desk.desk == names[1])
+        entry.keys[0].key.key = bad
+        message = suite._possession(1, bad, trust.lineage, "nl", names[1], "desk")
+        signature = thief.sign(message, ctx="tocsin/1/possession")
+        entry.keys[0].key.possession = signature[: -len(neutral) * 2] + neutral + bytes(32)
+        body.desks.sort(key=lambda desk: desk.desk)
+
+    roster = chains.next_roster(world(), "nl", bend)
+    trust.take(roster, now_ms=NOON)
+    assert set(trust.roster("nl").disabled) == {names[1]}
+    assert "low order" in trust.roster("nl").disabled[names[1]]
+    assert {names[0], names[2], READER, EMBASSY, COMPANY} <= trust.roster("nl").desks.keys()
+    assert mail.admit(trust, mail.honest(trust)), "everybody else goes on"
+    monkeypatch.setattr(points, "fault_of", lambda *_: None)
+    careless = world().trust()
+    careless.take(roster, now_ms=NOON)
+    assert names[1] in careless.roster("nl").desks
+
+
+# ---- 30 a key leaves through a repr
+
+
+@attack(30, off="__repr__")
+def test_30_a_key_that_is_printed_shows_nothing(monkeypatch: Patch) -> None:
+    """The flows are searched in test_secrets.py; this is the type that keeps them clean, and what comes without it."""
+    card, seed = suite.CardKey.generate(), SIGNER.seed()
+
+    def printed() -> bytes:
+        written = io.StringIO()
+        log = structlog.wrap_logger(structlog.PrintLogger(written))
+        log.warning("event", key=card, keys=[SIGNER], text=f"{card} {SIGNER!r}")
+        return written.getvalue().encode() + repr({"card": card, "key": SIGNER}).encode()
+
+    secrets = {"card": card.seed(), "signing": seed}
+    assert Sight({"a log": printed()}, secrets).leaks() == []
+    for kind in (suite.CardKey, suite.SigningKey):
+        monkeypatch.setattr(kind, "__repr__", lambda self: f"Key({self.seed().hex()})")
+    assert Sight({"a log": printed()}, secrets).leaks() == [("card", "a log"), ("signing", "a log")]

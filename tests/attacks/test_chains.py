@@ -11,15 +11,18 @@ import pytest
 from exchange import envelope, errors, policy, rights
 from exchange.admission import Admission
 from exchange.envelope import Parsed
+from exchange.v1 import envelope_pb2 as env
 from keys import documents, founding, suite
 from keys import trust as trust_module
 from keys.documents import Document, ThresholdError
+from keys.encoding import canonical_bytes
 from keys.errors import PeerError, UnknownSuiteError
 from keys.trust import Trust, week_of
 from keys.trust import cards as cards_taker
 from keys.trust import party as party_taker
 from keys.trust import roster as roster_taker
 from keys.trust import status as status_taker
+from keys.trust.claims import Claims
 from keys.v1 import documents_pb2 as pb
 from tests import chains, mail, third_suite
 from tests.attacks.marks import attack
@@ -132,19 +135,68 @@ def test_15_a_counter_pushed_to_its_end_restarts_with_new_keys(trust: Trust, mon
         recover(world().trust())
 
 
-@attack(15)
+@attack(15, off="check_chain")
 @pytest.mark.parametrize("kind", ["agreement", "roster", "party"])
-def test_15_a_chain_is_not_pushed_at_all(trust: Trust, kind: str) -> None:
+def test_15_a_chain_is_not_pushed_at_all(trust: Trust, kind: str, monkeypatch: Patch) -> None:
     def far(body: pb.Agreement | pb.Roster | pb.Party) -> None:
         body.version = 2**63
 
-    pushed = {
-        "agreement": lambda: chains.next_agreement(world(), far),
-        "roster": lambda: chains.next_roster(world(), "nl", far),
-        "party": lambda: chains.next_party(world(), "nl", {}, far),
-    }[kind]()
+    made = {
+        "agreement": lambda bend: chains.next_agreement(world(), bend),
+        "roster": lambda bend: chains.next_roster(world(), "nl", bend),
+        "party": lambda bend: chains.next_party(world(), "nl", {}, bend),
+    }[kind]
+    pushed, honest = made(far), made(lambda body: None)
     with pytest.raises(trust_module.GapError):
         trust.take(pushed, now_ms=NOON)
+    assert trust.take(honest, now_ms=NOON).new, "the next honest one is taken as if nothing had been"
+    careless = world().trust()
+    for module in (trust_module.agreement, roster_taker, party_taker):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "check_chain", yes)
+            try:
+                careless.take(pushed, now_ms=NOON)
+            except PeerError:
+                continue
+    # Pushed to its end, the chain takes no honest document any more.
+    with pytest.raises(PeerError):
+        careless.take(honest, now_ms=NOON)
+
+
+@attack(15, off="check_chain")
+def test_15_a_roster_chain_a_thief_wrote_on_recovers_by_new_keys(trust: Trust, monkeypatch: Patch) -> None:
+    """One by one a thief may go as far as he likes: the party's roots replace the key, and the counter is at 1 again."""
+    before = world().rosters["nl"]
+    for _ in range(20):
+        before = chains.next_roster(world(), "nl", after=before)
+        trust.take(before, now_ms=NOON)
+    assert trust.roster("nl").body.version == 21
+    honest = chains.next_roster(world(), "nl", lambda body: setattr(body, "expire_time_ms", NOON + DAY))
+    with pytest.raises(trust_module.EquivocationError):
+        trust.take(honest, now_ms=NOON)
+    fresh = {"roster": {"staff": suite.SigningKey.generate(1)}}
+    party = chains.next_party(world(), "nl", fresh)
+    trust.take(party, now_ms=NOON)
+    keys = chains.with_roles(world(), "nl", party, fresh)
+
+    def first(bend: Callable[[pb.Roster], object] = lambda body: None) -> Document:
+        body = documents.body(world().rosters["nl"], pb.Roster)
+        body.generation, body.version, body.previous, body.issue_time_ms = 2, 1, b"", NOON
+        bend(body)
+        return keys.sign(documents.make(body), "roster")
+
+    real = trust_module.held.check_chain
+
+    def one_counter(what: str, version: int, previous: bytes, *_: object) -> None:
+        """Off: the chain goes on through all generations."""
+        real(what, version, previous, 21, before.digest, None, first())
+
+    with monkeypatch.context() as patch:
+        patch.setattr(roster_taker, "check_chain", one_counter)
+        with pytest.raises(PeerError):
+            trust.take(first(), now_ms=NOON)
+    assert trust.take(first(), now_ms=NOON).new
+    assert trust.roster("nl").number == (2, 1)
 
 
 # ---- 16 mix and match
@@ -415,6 +467,69 @@ def test_18_the_suite_outside_is_the_one_of_the_key(trust: Trust, monkeypatch: P
         mail.admit(trust, envelope.parse(flipped))
 
 
+def _flip_key(body: pb.Roster) -> None:
+    """The sender's signing key, said to be of the third suite."""
+    entry = next(desk for desk in body.desks if desk.desk == SENDER)
+    entry.keys[0].key.suite = third_suite.THIRD
+
+
+def _flip_log_key(body: pb.Roster) -> None:
+    body.nodes[0].log_key.suite = third_suite.THIRD
+
+
+@attack(18, off="check_possession")
+@pytest.mark.parametrize("flip", [_flip_key, _flip_log_key])
+def test_18_a_flipped_suite_in_a_roster_disables_what_bears_it(
+    trust: Trust, monkeypatch: Patch, flip: Callable[[pb.Roster], None]
+) -> None:
+    """The proof of possession is over the suite: a key is of the suite it was made for."""
+    third_suite.register(monkeypatch)
+    trust.take(_amended(_with_third, NOON), now_ms=NOON)
+    if flip is _flip_log_key:
+        monkeypatch.setattr(suite, "DESK_SUITE", third_suite.THIRD)
+    taken = trust.take(chains.next_roster(world(), "kr", flip), now_ms=NOON)
+    assert any("disabled" in event for event in taken.events)
+    careless = world().trust()
+    careless.take(_amended(_with_third, NOON), now_ms=NOON)
+    monkeypatch.setattr(suite, "check_possession", yes)
+    monkeypatch.setattr(Claims, "add", yes)
+    assert not any(
+        "disabled" in event for event in careless.take(chains.next_roster(world(), "kr", flip), now_ms=NOON).events
+    )
+
+
+@attack(18)
+def test_18_a_flipped_suite_in_a_header_card_or_party_document_is_refused(trust: Trust, monkeypatch: Patch) -> None:
+    third_suite.register(monkeypatch)
+
+    def flip(outer: env.Envelope) -> None:
+        header = env.Header.FromString(outer.header)
+        header.suite = outer.suite = third_suite.THIRD
+        outer.header = canonical_bytes(header)
+
+    # Signed again by the desk itself, an insider: outside and inside agree, the key does not.
+    parsed = envelope.parse(mail.altered(mail.honest(trust), flip, key=SIGNER))
+    with pytest.raises(UnknownSuiteError):
+        mail.admit(trust, parsed)
+    inside = mail.altered(
+        mail.honest(trust),
+        lambda outer: (flip(outer), setattr(outer, "suite", 1))[1],
+        key=SIGNER,
+    )
+    with pytest.raises(errors.EnvelopeError):
+        mail.admit(trust, envelope.parse(inside))
+    card = pb.KeyCard(lineage=trust.lineage, desk=SENDER, week=week_of(NOON) + 3, suite=third_suite.THIRD)
+    card.key = suite.CardKey.generate().public
+    with pytest.raises(UnknownSuiteError):
+        trust.take(documents.sign(documents.make(card), SIGNER, role="desk"), now_ms=NOON)
+
+    def demote(body: pb.Party) -> None:
+        body.root.keys[0].key.suite = 1
+
+    with pytest.raises(PeerError):
+        trust.take(chains.next_party(world(), "kr", {}, demote), now_ms=NOON)
+
+
 # ---- 31 stolen roster key
 
 
@@ -441,19 +556,33 @@ def test_31_a_party_alone_voids_what_its_stolen_key_said(trust: Trust, monkeypat
     assert mail.admit(trust, forged)
 
 
-@attack(31)
+@attack(31, off="require")
 def test_31_a_new_party_document_alone_stops_the_thief_and_nobody_else(trust: Trust, monkeypatch: Patch) -> None:
     """Until the first roster under the new keys comes, the old ones stand: without any, the party would be cut off."""
     fresh = {"roster": {"staff": suite.SigningKey.generate(1)}}
     trust.take(chains.next_party(world(), "kr", fresh), now_ms=NOON)
     assert mail.admit(trust, mail.honest(trust)), "withholding the next roster must not silence the party"
     assert trust.node("kr.the-hague-1") is not None
-    late = chains.next_roster(world(), "kr")
-    with pytest.raises(ThresholdError):
-        trust.take(late, now_ms=NOON)
+    thief = suite.SigningKey.generate(1)
+
+    def steal(body: pb.Roster) -> None:
+        """What a thief of the old key would add, by its old number and by the new one."""
+        body.desks.append(founding.desk_entry("kr.motie/zz", thief, lineage=trust.lineage))
+        body.desks.sort(key=lambda desk: desk.desk)
+
+    def renumbered(body: pb.Roster) -> None:
+        steal(body)
+        body.generation, body.version, body.previous = 2, 1, b""
+
+    late, new = (chains.next_roster(world(), "kr", bend) for bend in (steal, renumbered))
+    for document in (late, new):
+        with pytest.raises(ThresholdError):
+            trust.take(document, now_ms=NOON)
     monkeypatch.setattr(documents, "require", yes)
     with pytest.raises(trust_module.RollbackError):
         trust.take(late, now_ms=NOON)
+    assert trust.take(new, now_ms=NOON).new
+    assert "kr.motie/zz" in trust.roster("kr").desks
 
 
 @attack(31, off="restart_status")
@@ -620,22 +749,27 @@ def test_38_what_was_taken_before_a_restart_stays_taken(trust: Trust) -> None:
     assert again.taken_ms(wider.digest) == NOON
 
 
-@attack(38)
-def test_38_a_void_roster_is_pinned_only_while_its_desks_are_the_partys_still(trust: Trust) -> None:
+@attack(38, off="voided")
+def test_38_a_void_roster_is_pinned_only_while_its_desks_are_the_partys_still(monkeypatch: Patch) -> None:
     fresh = {"roster": {"staff": suite.SigningKey.generate(1)}}
     party = chains.next_party(world(), "nl", fresh)
-    for drop in (False, True):
+
+    def pinned_newest(drop: str) -> bool:
         held = world().trust()
         held.take(party, now_ms=NOON)
         body = documents.body(world().rosters["nl"], pb.Roster)
         body.generation, body.issue_time_ms = 2, NOON
         promote(body)
         if drop:
-            body.desks.remove(next(desk for desk in body.desks if desk.desk == EMBASSY))
+            body.desks.remove(next(desk for desk in body.desks if desk.desk == drop))
         newest = chains.with_roles(world(), "nl", party, fresh).sign(documents.make(body), "roster")
         held.take(newest, now_ms=NOON)
-        chosen = held.roster_to_pin("nl", by="kr", now_ms=NOON).document.digest
-        assert (chosen == newest.digest) is drop
+        return held.roster_to_pin("nl", by="kr", now_ms=NOON).document.digest == newest.digest
+
+    assert [pinned_newest(""), pinned_newest(EMBASSY)] == [False, True]
+    # Off: a desk that the party put out with its stolen key would be sealed to all the same.
+    monkeypatch.setattr(Trust, "voided", lambda *_: False)
+    assert not pinned_newest(EMBASSY)
 
 
 @attack(38, off="_check_caps")

@@ -354,6 +354,7 @@ async def test_34_a_node_that_refuses_and_keeps_frames_nobody(exchange: Exchange
     assert [type(event) for event in events] == [Gap]
 
 
+@attack(34, off="at_number")
 @attack(34, off="_number")
 async def test_34_withdrawn_numbers_are_neither_gap_nor_conflict(exchange: Exchange, monkeypatch: Patch) -> None:
     """Of a sender that re-seals in the same stream: number 3 stands by 1, so 2 is withdrawn, shown or not."""
@@ -371,6 +372,10 @@ async def test_34_withdrawn_numbers_are_neither_gap_nor_conflict(exchange: Excha
 
     assert await told(one, three) == []
     assert await told(one, kept, three) == []
+    assert await told(one, three, kept) == [], "shown late, it contradicts nothing that stands"
+    with monkeypatch.context() as patch:
+        patch.setattr(Archive, "at_number", lambda *_: b"another")
+        assert [type(event) for event in await told(one, three, kept)] == [Conflict]
 
     def by_count(self: Reading, header: env.Header, identity: bytes) -> None:
         """Numbers alone, without what the sender stands by."""

@@ -1,7 +1,7 @@
 """Attack 41: hostile text in a report, in a refusal, in a file. Inert in terminal, page, plot and log.
 
 Each is refused for its reason, and succeeds once that one check is switched off: so each test is known to bite.
-That every text field is cleaned is in tests/exchange/test_text.py. There is no XML output yet; a page's plots are read as XML.
+That every text field is cleaned is in tests/exchange/test_text.py.
 """
 
 import io
@@ -22,7 +22,8 @@ from exchange.desk import Delivery, Refused
 from exchange.desk import events as desk_events
 from exchange.desk.events import Origin, Receipt
 from exchange.v1 import report_pb2 as rep
-from exchange.watch import plot
+from exchange.watch import cap, plot
+from exchange.watch.alerts_life import Chain, Heard
 from exchange.watch.defaults import LEADING
 from exchange.watch.tables import Monthly
 from exchange.watch.thresholds import BUDGETS
@@ -217,3 +218,33 @@ def test_41_markup_is_inert_in_page_and_plot(monkeypatch: Patch) -> None:
     monkeypatch.setattr(plot, "escape", str)
     assert "script" in Tags(page("<script>alert(1)</script>")).tags
     assert "onerror" in Tags(page('"><img src=x onerror=alert(1)>')).attributes
+
+
+# ---- XML
+
+
+def exported(text: str) -> bytes:
+    """An alert with the text in every field that is one, as CAP 1.2."""
+    alert = rep.Alert()
+    poison(alert, text)
+    alert.id, alert.type, alert.status = b"a" * 16, rep.ALERT_TYPE_ALERT, rep.ALERT_STATUS_ACTUAL
+    for reference in alert.references:
+        reference.id = b"r" * 16
+    heard = Heard(SENDER, NOON, alert, b"d" * 32, 3)
+    return cap.xml(Chain(heard, heard, alert), heard, alert)
+
+
+@attack(41, off="clean")
+def test_41_text_in_an_exported_alert_is_only_text(monkeypatch: Patch) -> None:
+    honest = {element.tag for element in ElementTree.fromstring(exported("honest")).iter()}
+    for text in (*HOSTILE.values(), *MARKUPS):
+        read = ElementTree.fromstring(exported(text))
+        assert {element.tag for element in read.iter()} == honest
+        for element in read.iter():
+            assert_inert(element.text or "")
+    assert MARKUP[0] in {element.text for element in ElementTree.fromstring(exported(MARKUP[0])).iter()}
+    monkeypatch.setattr(cap, "clean", lambda text, **_: text)
+    with pytest.raises(ElementTree.ParseError):
+        ElementTree.fromstring(exported(HOSTILE["terminal colour"]))
+    bidi = HOSTILE["bidi override"]
+    assert any(bidi in (element.text or "") for element in ElementTree.fromstring(exported(bidi)).iter())
