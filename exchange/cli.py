@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from exchange import attachment_cli, files, policy, report
+from exchange import attachment_cli, files, incident_cli, policy, report
 from exchange import desk as desks
 from exchange.clock import now_ms
 from exchange.desk import Delivery, Desk, DeskSettings, Event
@@ -414,6 +414,12 @@ def documents_diff(
         return
     for line in lines or ["no difference"]:
         out.print(line)
+
+
+app.command("push")(incident_cli.push)
+app.command("audit")(incident_cli.audit)
+desk_app.command("panic")(incident_cli.panic)
+node_app.command("touched")(incident_cli.touched)
 
 
 @app.command()

@@ -7,6 +7,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Final, TypeVar
 
+from google.protobuf.message import DecodeError
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from keys import documents
@@ -102,6 +103,32 @@ def save_bundle(path: Path, held: Iterable[Document], *, taken_ms: Iterable[int]
 def load_bundle(path: Path) -> list[bytes]:
     """Encoded documents of a bundle; unverified."""
     return list(_read_bundle(path).documents)
+
+
+def load_documents(path: Path) -> list[bytes]:
+    """Encoded documents of a file that holds one, or a bundle of them; no signature is checked.
+
+    Raises:
+        UsageError: No such file, or it is neither.
+    """
+    if not path.exists():
+        raise UsageError(f"{path} does not exist")
+    if path.stat().st_size > MAX_BUNDLE_BYTES:
+        raise UsageError(f"{path} is larger than {MAX_BUNDLE_BYTES} bytes")
+    data = path.read_bytes()
+    try:
+        return [documents.decode(data).encode()]
+    except TocsinError:
+        pass
+    bundle = docs.Bundle()
+    try:
+        bundle.ParseFromString(data)
+        found = [documents.decode(each).encode() for each in bundle.documents]
+    except (DecodeError, TocsinError):
+        found = []
+    if not found:
+        raise UsageError(f"{path} is neither a document nor a bundle of them", hint="is it the right file?")
+    return found
 
 
 def _read_bundle(path: Path) -> docs.Bundle:

@@ -11,11 +11,13 @@ from exchange import files, policy, tls
 from exchange.clock import now_ms
 from exchange.desk.archive import Archive
 from exchange.desk.attaching import Attaching
+from exchange.desk.audit import audit
 from exchange.desk.events import Delivery, Event
 from exchange.desk.forgetting import Forgetting
 from exchange.desk.holdings import Holdings
 from exchange.desk.link import Link
 from exchange.desk.proving import Found, Proving
+from exchange.desk.pushing import Pushed, push
 from exchange.desk.reading import Reading
 from exchange.desk.sending import Sending
 from exchange.desk.settings import DeskSettings
@@ -24,6 +26,7 @@ from exchange.desk.witness import Witness
 from exchange.v1 import report_pb2 as rep
 from exchange.workers import ThreadWorkers, Workers
 from keys import documents, signer, suite
+from keys.audit import Finding
 from keys.errors import TocsinError, UsageError
 from keys.keystore import Keystore
 from keys.trust import Trust
@@ -222,6 +225,22 @@ class Desk:
             TocsinError: The node refuses or does not answer.
         """
         await self._link.synchronise()
+
+    async def push(self, encoded: Sequence[bytes]) -> list[Pushed]:
+        """Give documents to the hosting node at once; what it said of each.
+
+        Raises:
+            TocsinError: The node does not answer.
+        """
+        return await push(self._link, encoded)
+
+    def audit(self) -> list[Finding]:
+        """What can be shown of the hosting node's log: every kept receipt verified again. Blocks."""
+        return list(audit(self._own, self._reading))
+
+    async def disconnect(self) -> None:
+        """Close the channel to the node, when nothing runs."""
+        await self._link.close()
 
     # ---- publishing
 

@@ -60,6 +60,11 @@ class Positions:
         note, size = self._head()
         return await self._workers.run(self._show, leaf, tuple(endings), note, size)
 
+    def at_once(self, leaf: bytes, endings: tuple[bytes, ...]) -> Position:
+        """Like `show`, for whoever is in a thread already; blocks."""
+        note, size = self._head()
+        return self._show(leaf, endings, note, size)
+
     def _show(self, leaf: bytes, endings: tuple[bytes, ...], note: bytes, size: int) -> Position:
         places = [self._place(identity, size) for identity in (leaf, *endings)]
         ended = min(place.position for place in places[1:])

@@ -41,7 +41,7 @@ class Witnesses:
             note = self._store.note(self._key(node.node))
             if note is not None:
                 try:
-                    self._verify(note, node.node)
+                    self.verify(note, node.node)
                 except TocsinError:
                     # Its party voided the rosters that named its key: it signs again soon.
                     continue
@@ -50,7 +50,17 @@ class Witnesses:
     def _key(self, witness: str) -> str:
         return f"{self._origin}+{witness}"
 
-    def _verify(self, note: bytes, witness: str) -> checkpoint.Checkpoint:
+    def held(self) -> dict[str, bytes]:
+        """The newest cosigned note of each witness."""
+        return dict(self._held)
+
+    def verify(self, note: bytes, witness: str) -> checkpoint.Checkpoint:
+        """A head of ours that a node of another party cosigned.
+
+        Raises:
+            IdentityError: The witness is none.
+            ProofError: One of the two did not sign it, or it is of another log.
+        """
         if self._trust.node(witness) is None or party_of(witness) == party_of(self._name):
             raise IdentityError("only a node of another party cosigns", caller=witness)
         # Both may have replaced their keys since: a cosignature is kept for years, as evidence.
@@ -71,7 +81,7 @@ class Witnesses:
         ours, its = self._log_keys.ever(), listed(self._trust, by)
         signers = {(self._name, checkpoint.key_hash(self._name, *key)) for key in ours}
         note = checkpoint.only(note, signers | {(by, checkpoint.key_hash(by, *key)) for key in its})
-        seen = self._verify(note, by)
+        seen = self.verify(note, by)
         size = await self._workers.run(self._store.size)
         if seen.size > size or await self._workers.run(self._store.root, seen.size) != seen.root:
             raise ProofError("the cosigned checkpoint is none of this log")

@@ -56,7 +56,7 @@ def pack(
         if not to:
             raise UsageError("for whom is the pouch?", hint="give --to, a node or a desk")
         order = Order(do="pack", file=str(output.absolute()), receiver=to, position=position, seen=seen)
-        made = asyncio.run(_order(node, order, _passphrase(passphrase_file)))
+        made = asyncio.run(carry_out(node, order, _passphrase(passphrase_file)))
     if as_json:
         _emit(made)
         return
@@ -126,7 +126,7 @@ def unpack(
         return
     assert node is not None  # noqa: S101 - one of the two is given
     order = Order(do="unpack", file=str(file.absolute()))
-    done = asyncio.run(_order(node, order, _passphrase(passphrase_file)))
+    done = asyncio.run(carry_out(node, order, _passphrase(passphrase_file)))
     if as_json:
         _emit(done)
     else:
@@ -173,7 +173,7 @@ def _tell(file: Path, done: dict[str, Any]) -> None:
         err.print(f"note: {printable(text)}", markup=False, highlight=False)
 
 
-async def _order(directory: Path, order: Order, passphrase: bytes) -> dict[str, Any]:
+async def carry_out(directory: Path, order: Order, passphrase: bytes) -> dict[str, Any]:
     """By the tray of a node that serves; else here, on a node that is started for it and serves nobody."""
     if _serves(directory) and (done := await hand_in(directory, order, serves=lambda: _serves(directory))) is not None:
         return done

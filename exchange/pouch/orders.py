@@ -1,6 +1,7 @@
-"""Orders to pack and unpack: carried out on a node that was started, whether it serves or only stands still.
+"""Orders: pack, unpack, take documents, audit the log, list what a key signed.
 
-A serving node finds orders in its tray, a directory only its owner can write to: the log is open in one process alone.
+Carried out on a node that was started, whether it serves or only stands still. A serving node finds orders in its tray, a
+directory only its owner can write to: the log is open in one process alone.
 """
 
 import asyncio
@@ -17,10 +18,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from exchange import files
 from exchange.errors import PouchError
+from exchange.node import audit, touched
 from exchange.node.core import Node
 from exchange.pouch.pack import pack, packed_up_to
 from exchange.pouch.unpack import Unpacked, unpack
 from exchange.wire import RemoteError
+from keys import documents
 from keys.errors import TocsinError, UsageError
 
 TRAY: Final = "tray"
@@ -36,8 +39,9 @@ class Order(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    do: Literal["pack", "unpack"]
-    file: str
+    do: Literal["pack", "unpack", "take", "touched", "audit"]
+    file: str = ""
+    key: str = ""
     receiver: str = ""
     position: int | None = None
     seen: int | None = None
@@ -59,6 +63,12 @@ async def perform(node: Node, order: Order, clock: Callable[[], int]) -> dict[st
 
 async def _perform(node: Node, order: Order, clock: Callable[[], int]) -> dict[str, Any]:
     path = Path(order.file)
+    if order.do == "take":
+        return await _take(node, path, clock())
+    if order.do == "touched":
+        return await asyncio.to_thread(touched.write, node, bytes.fromhex(order.key), path)
+    if order.do == "audit":
+        return {"findings": [asdict(finding) for finding in await asyncio.to_thread(audit.audit, node)]}
     if order.do == "unpack":
         return shown(await unpack(node, path, clock=clock))
     last = await asyncio.to_thread(packed_up_to, node, order.receiver)
@@ -66,6 +76,19 @@ async def _perform(node: Node, order: Order, clock: Callable[[], int]) -> dict[s
     seen = position if order.seen is None else order.seen
     made = await asyncio.to_thread(pack, node, order.receiver, path, position=position, seen=seen, now_ms=clock())
     return {"file": order.file, "receiver": order.receiver, "position": position, **asdict(made)}
+
+
+async def _take(node: Node, path: Path, now_ms: int) -> dict[str, Any]:
+    """Documents of our own people, past the quotas of callers; what each became."""
+    encoded = files.load_documents(path)
+    known = {data for data in encoded if node.trust.holds(documents.decode(data).digest)}
+    results = await node.take_documents(encoded, now_ms=now_ms)
+    refused = [
+        {"digest": identity.hex(), "rule": error.reason, "text": error.words()}
+        for identity, error in results
+        if error is not None
+    ]
+    return {"taken": len(encoded) - len(known) - len(refused), "known": len(known), "refused": refused}
 
 
 def shown(done: Unpacked) -> dict[str, Any]:
@@ -113,7 +136,7 @@ class Tray:
     async def _answer(self, request: Path) -> dict[str, Any]:
         try:
             order = await asyncio.to_thread(_read, request)
-            log.info("pouch", do=order.do, file=order.file)
+            log.info("order", do=order.do, file=order.file)
             return {"done": await perform(self._node, order, self._clock)}
         except TocsinError as error:
             return {"reason": error.reason, "text": str(error), "hint": error.hint}

@@ -122,8 +122,8 @@ async def test_both_keys_sign_until_everybody_has_the_roster(cluster: Cluster) -
         with authority.open_keystore(cluster.directory(KR), b"") as store:
             assert [key.public for key in authority.load_log_keys(store)] == [new.key], "and destroyed"
         # What was cosigned before is good for ever, as evidence.
-        kr.node.witnesses._verify(before, NL)
-        nl.node.witnesses._verify(nl.node.witnesses.newest(), KR)
+        kr.node.witnesses.verify(before, NL)
+        nl.node.witnesses.verify(nl.node.witnesses.newest(), KR)
     async with cluster.app(KR).serving() as kr, cluster.app(NL).serving() as nl:
         assert kr.node.witnesses.newest(), "kept over a restart"
         await grow(cluster, nl, kr)
