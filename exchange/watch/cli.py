@@ -13,9 +13,14 @@ from exchange.watch import plot, study, tables, thresholds
 from exchange.watch.defaults import DEFAULTS, LEADING, PRICE_RULES
 from exchange.watch.rules import RULES
 from exchange.watch.thresholds import Thresholds
+from exchange.watch.whatif_cli import whatif
 from keys.errors import UsageError
 
-app = typer.Typer(no_args_is_help=True, help="The early warning: measure its rules on history.")
+app = typer.Typer(
+    no_args_is_help=True, help="The early warning: measure its rules on history; ask what a stop would do."
+)
+
+app.command("whatif")(whatif)
 
 err = Console(stderr=True)
 

@@ -27,12 +27,13 @@ STALE_WEEKS: Final = 26.0  # a stock counted half a year ago says nothing of tod
 _SUM_SLACK: Final = 0.005  # published shares are rounded
 _WEEKS_A_MONTH: Final = 365.25 / 12 / 7
 
-_WEEKS_KINDS: Final = frozenset([pb.INDICATOR_KIND_COVER, pb.INDICATOR_KIND_TRANSIT_TIME])
-_KINDS: Final = _WEEKS_KINDS | {
-    pb.INDICATOR_KIND_SUPPLIER_SHARE,
-    pb.INDICATOR_KIND_STOCK,
-    pb.INDICATOR_KIND_DEMAND,
+# Series are in days and in percent; figures are in weeks and in shares.
+_PER_UNIT: Final[Mapping[int, float]] = {
+    pb.INDICATOR_KIND_COVER: 7.0,
+    pb.INDICATOR_KIND_TRANSIT_TIME: 7.0,
+    pb.INDICATOR_KIND_SUPPLIER_SHARE: 100.0,
 }
+_KINDS: Final = frozenset([*_PER_UNIT, pb.INDICATOR_KIND_STOCK, pb.INDICATOR_KIND_DEMAND])
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +173,7 @@ class _Gathered:
                 consumer = WORLD if key.market == pb.MARKET_WORLD else own
                 if supplier not in COUNTRIES or (consumer != WORLD and consumer not in COUNTRIES):
                     continue
-            value = newest.value / 7 if key.indicator in _WEEKS_KINDS else newest.value
+            value = newest.value / _PER_UNIT.get(key.indicator, 1.0)
             if len(self._said) < MAX_FIGURES:
                 about = (key.indicator, nodes[0], consumer, supplier)
                 self._said.setdefault(about, []).append(_Said(key.reporter, newest, value))
