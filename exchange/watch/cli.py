@@ -16,9 +16,7 @@ from exchange.watch.thresholds import Thresholds
 from exchange.watch.whatif_cli import whatif
 from keys.errors import UsageError
 
-app = typer.Typer(
-    no_args_is_help=True, help="The early warning: measure its rules on history; ask what a stop would do."
-)
+app = typer.Typer(no_args_is_help=True, help="The early warning: measure its rules on history.")
 
 app.command("whatif")(whatif)
 
