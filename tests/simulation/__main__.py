@@ -22,6 +22,7 @@ KINDS: Final[dict[str, type[Simulation]]] = {
 }
 SCENARIOS: Final[dict[str, Scenario]] = {
     "trouble": scenarios.talk_through_trouble,
+    "backups": scenarios.backups,
     "outage": scenarios.long_outage,
     "lies": hostile.among_liars,
     "rotation": rotate_everything,
@@ -42,7 +43,8 @@ def trace(seed: int, kind: str = "Simulation", scenario: str = "trouble") -> str
     return simulate(SCENARIOS[scenario], seed=seed, kind=KINDS[kind]).loop.trace()
 
 
-def _quietly() -> None:
+def quietly() -> None:
+    """No log: runs fail on purpose all the time."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
@@ -66,7 +68,7 @@ def main() -> int:
             {**os.environ, "PYTHONHASHSEED": "0"},
         )
     template()
-    _quietly()
+    quietly()
     if given.trace:
         for seed in range(given.first, given.first + given.seeds):
             print(seed, trace(seed, given.kind, given.scenario))

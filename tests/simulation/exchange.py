@@ -37,11 +37,12 @@ FAST: Final = "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 
 @functools.cache
-def template() -> Founded:
+def template(*, real_cryptography: bool = False) -> Founded:
     """One founded exchange, the same bytes in every process; each run works on a copy of its directory."""
     directory = Path(tempfile.mkdtemp(prefix="tocsin-simulation-", dir=FAST))
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
-    with stand_ins.repeatable_founding(START_MS), stand_ins.cheap_cryptography():
+    cryptography = stand_ins.real_cryptography if real_cryptography else stand_ins.cheap_cryptography
+    with stand_ins.repeatable_founding(START_MS), cryptography():
         return found(directory / "exchange", title="simulation", desks=DESKS, clock=lambda: START_MS)
 
 
@@ -72,7 +73,7 @@ class Simulation:
     def __init__(self, loop: SimulatedLoop, root: Path) -> None:
         self.loop, self.root = loop, root
         self.channels: tuple[str, ...] = loop.random.choice((("minerals",), ("minerals", "alerts")))
-        self.founded = template()
+        self.founded = template(real_cryptography=self.real_cryptography)
         shutil.copytree(self.founded.directory, root, dirs_exist_ok=True)
         self.network = Network(loop)
         self.network.watch = invariants.i1_no_message_shows_what_is_said

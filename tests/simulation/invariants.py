@@ -54,7 +54,9 @@ def _reachable(start: Any) -> Iterable[Any]:
     while waiting:
         held = waiting.pop()
         yield held
-        for one in gc.get_referents(held):
+        # A dictionary whose keys are all strings does not name them there.
+        keys = list(held) if isinstance(held, dict) else []
+        for one in (*gc.get_referents(held), *keys):
             ours = type(one).__module__.partition(".")[0] not in ("asyncio", "_asyncio", "tests")
             if id(one) not in seen and ours and not isinstance(one, SKIPPED):
                 seen.add(id(one))

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import shutil
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 from unittest import mock
@@ -41,14 +41,8 @@ class _Unflushed(SqliteStore):
 
     machine: NodeMachine
 
-    def append(
-        self,
-        entries: Sequence[NewEntry],
-        *,
-        cursors: Mapping[str, int] | None = None,
-        notes: Mapping[str, bytes] | None = None,
-    ) -> list[int]:
-        positions = super().append(entries, cursors=cursors, notes=notes)
+    def append(self, entries: Sequence[NewEntry], **rest: Any) -> list[int]:
+        positions = super().append(entries, **rest)
         loop = self.machine.sim.loop
         loop.call_later(loop.random.random() * 2, self.flush)
         return positions
@@ -120,6 +114,7 @@ class MissingReplayCheck(Replays):
 
         def keep_again(archive: Archive, envelope: Received) -> None:
             archive._db.execute("DELETE FROM received WHERE id = ?", (envelope.id,))
+            archive._db.execute("DELETE FROM content WHERE id = ?", (envelope.id,))
             archive._db.execute("DELETE FROM content WHERE id = ?", (envelope.id,))
             keep(archive, envelope)
 

@@ -37,6 +37,17 @@ async def talk_through_trouble(sim: Simulation) -> None:
     await sim.settle(within_s=QUIET_S)
 
 
+async def backups(sim: Simulation) -> None:
+    """Desks that write come back from older copies of their disks, again and again."""
+    faulty = (faults.desk_from_backup, faults.desk_from_backup, faults.crash)
+    troubles = sim.loop.create_task(faults.trouble(sim, count=4, within_s=8.0, faults=faulty))
+    await asyncio.gather(*(write(sim, desk) for desk in GOVERNMENT))
+    await troubles
+    for desk in GOVERNMENT:
+        await sim.say(desk, REPORTS)
+    await sim.settle(within_s=QUIET_S)
+
+
 async def long_outage(sim: Simulation) -> None:
     """The countries are cut off for most of an hour; the backlog comes within the longest pause, then all is quick again."""
     one, other = sorted(sim.nodes)
