@@ -67,11 +67,6 @@ class Group:
         """The holder and key behind a public key."""
         return next((listed for listed in self.keys.keys if listed.key.key == public), None)
 
-    def holder_of_public(self, public: bytes) -> str | None:
-        """The holder of a public key."""
-        listed = self.listed(public)
-        return None if listed is None else listed.holder
-
 
 @dataclass(frozen=True, slots=True)
 class Progress:

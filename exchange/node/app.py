@@ -345,25 +345,19 @@ class App:
         self._followers.clear()
 
     def _server(self) -> grpc.aio.Server:
-        server = grpc.aio.server(options=wire.SERVER_OPTIONS, maximum_concurrent_rpcs=2000)
         credentials = grpc.dynamic_ssl_server_credentials(
             self._server_configuration(),
             self._fetch_configuration,  # type: ignore[arg-type]  # None means: as before
             require_client_authentication=True,
         )
-        if not server.add_secure_port(self.settings.endpoint, credentials):
-            raise UsageError(f"cannot listen on {self.settings.endpoint}", hint="is another node running there?")
-        return server
+        return _listen(self.settings.endpoint, credentials, calls=2000)
 
     def _enrol_server(self) -> grpc.aio.Server:
-        server = grpc.aio.server(options=wire.SERVER_OPTIONS, maximum_concurrent_rpcs=16)
         # Renewed at each handshake, as the other listener's: whoever comes here has no other way in.
         credentials = grpc.dynamic_ssl_server_credentials(
             self._enrol_configuration(), self._enrol_configuration, require_client_authentication=False
         )
-        if not server.add_secure_port(self.settings.enrol_endpoint, credentials):
-            raise UsageError(f"cannot listen on {self.settings.enrol_endpoint}", hint="is another node running there?")
-        return server
+        return _listen(self.settings.enrol_endpoint, credentials, calls=16)
 
     async def _keep(self) -> None:
         """Follow every peer of the rosters, take new documents from the bundle, renew our certificate, apply retention."""
@@ -467,3 +461,10 @@ class App:
                     log.info("pruned by rule", channel=rule.channel, envelopes=count)
         for party in self.trust.stale(self.clock()):
             log.warning("status is stale: revocations may be unknown", party=party)
+
+
+def _listen(endpoint: str, credentials: grpc.ServerCredentials, *, calls: int) -> grpc.aio.Server:
+    server = grpc.aio.server(options=wire.SERVER_OPTIONS, maximum_concurrent_rpcs=calls)
+    if not server.add_secure_port(endpoint, credentials):
+        raise UsageError(f"cannot listen on {endpoint}", hint="is another node running there?")
+    return server

@@ -72,11 +72,6 @@ def strictest(cited: Iterable[Cited]) -> tuple[int, tuple[str, ...]]:
     return marking, tuple(sorted(frozenset.intersection(*red))) if red else ()
 
 
-def open_part(cited: Iterable[Cited]) -> list[Cited]:
-    """The evidence that a releasable version may rest on."""
-    return [one for one in cited if one.marking <= OPEN]
-
-
 def probability_of(alarm: Alarm) -> float:
     """Behind `certainty`: Admiralty weight, lowered by conflicts and missing reports, and how unusual the pool is.
 

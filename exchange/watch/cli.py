@@ -16,7 +16,9 @@ from exchange.watch.thresholds import Thresholds
 from exchange.watch.whatif_cli import whatif
 from keys.errors import UsageError
 
-app = typer.Typer(no_args_is_help=True, help="The early warning: measure its rules on history.")
+app = typer.Typer(
+    no_args_is_help=True, help="The early warning: run it, measure and tune its rules on history, ask what if."
+)
 
 app.command("whatif")(whatif)
 

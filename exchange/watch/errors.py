@@ -17,13 +17,6 @@ class SeriesBytesError(WatchInputError):
     hint = "rebuild the series from the archive"
 
 
-class RateMissingError(WatchInputError):
-    """Money in a currency without a rate for that month. Never guessed."""
-
-    reason = "WATCH_RATE"
-    hint = "give the monthly rate with its source, or report in the currency of the series"
-
-
 class ObservationError(WatchInputError):
     """A value that a series does not take; the rest of its report stands."""
 

@@ -5,7 +5,7 @@ statements: nobody widens what another mission said. A statement is taken back b
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from exchange.report import problems
@@ -251,9 +251,3 @@ def _believed(said: Iterable[_Statement]) -> float:
     for weight in best.values():
         wrong *= 1 - weight
     return 1 - wrong
-
-
-def at(shock: Shock, now_ms: int) -> Shock:
-    """The shock with `in_force` as of another time."""
-    ended = 0 < shock.expected_end_ms <= now_ms
-    return replace(shock, in_force=bool(shock.kind) and shock.start_ms <= now_ms and not ended)

@@ -6,7 +6,6 @@ Each is refused for its reason, and succeeds once that one check is switched off
 import asyncio
 import os
 import re
-from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -25,19 +24,12 @@ from keys.errors import SignatureError
 from keys.v1 import documents_pb2 as docs
 from tests.attacks.marks import attack
 from tests.mail import altered
-from tests.node.cluster import NODES, Cluster, Identity, eventually, found, now_ms, publish, read
+from tests.node.cluster import NODES, Cluster, Identity, eventually, now_ms, publish, read
 from tests.node.test_node import Running, held, poisoned
 
 Patch = pytest.MonkeyPatch
 KR, NL = NODES
 SENDER, READER = "kr.the-hague/economic", "nl.bz/supply"
-
-
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    made = found(tmp_path)
-    yield made
-    made.kill_all()
 
 
 # ---- 22 hostile node: memory, disk, log

@@ -27,7 +27,7 @@ from tests.desk.memory import Exchange
 from tests.desk.test_couriers import send
 from tests.desk.test_desk import said, texts
 from tests.desk.test_forgetting import DUE, WEEK, captured, drain, once, stolen
-from tests.world import World, draft, found, public_cards
+from tests.world import draft, public_cards
 
 Patch = pytest.MonkeyPatch
 HAGUE, SEOUL, COMPANY = "kr.the-hague/economic", "nl.seoul/economic", "nl.asml-like/supply"
@@ -35,18 +35,6 @@ HAGUE, SEOUL, COMPANY = "kr.the-hague/economic", "nl.seoul/economic", "nl.asml-l
 
 def yes(*_: object, **__: object) -> None:
     """A check that is switched off."""
-
-
-@pytest.fixture(scope="module")
-def world() -> World:
-    return found(weeks=0)
-
-
-@pytest.fixture
-async def exchange(tmp_path: Path, world: World) -> Exchange:
-    made = memory.exchange(tmp_path, world, HAGUE, SEOUL)
-    await made.synchronise()
-    return made
 
 
 def seal(exchange: Exchange, item: bytes, **fields: Any) -> Parsed:

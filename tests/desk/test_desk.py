@@ -1,6 +1,7 @@
 """Desks against two real node processes: delivery, order, restarts, kill -9, policy, what is on the disks."""
 
 import asyncio
+import contextlib
 import dataclasses
 import os
 import signal
@@ -77,9 +78,10 @@ class Exchange:
         return Desk.open(self.founded.desk(desk))
 
 
-@pytest.fixture(scope="module")
-def exchange(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exchange]:
-    running = Exchange(found(tmp_path_factory.mktemp("desk") / "exchange", title="tests"))
+@contextlib.contextmanager
+def started(directory: Path) -> Iterator[Exchange]:
+    """A founded exchange whose nodes run, and end with the block."""
+    running = Exchange(found(directory, title="tests"))
     try:
         for party in NODES:
             running.start(party)
@@ -88,6 +90,12 @@ def exchange(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exchange]:
         for process in running.nodes.values():
             process.kill()
             process.wait(10)
+
+
+@pytest.fixture(scope="module")
+def exchange(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exchange]:
+    with started(tmp_path_factory.mktemp("desk") / "exchange") as running:
+        yield running
 
 
 def said(text: str, *, identity: bytes = b"") -> pb.Report:

@@ -8,24 +8,16 @@ from typing import Any
 
 import pytest
 
-from exchange.demo.found import NODES, found
 from exchange.desk import Delivery, Desk, Unconfirmed
 from exchange.desk.early import Early
 from exchange.errors import LimitError, ProofError
-from tests.desk.test_desk import HAGUE, SEOUL, Exchange, said
+from tests.desk.test_desk import HAGUE, SEOUL, Exchange, said, started
 
 
 @pytest.fixture
 def exchange(tmp_path: Path) -> Iterator[Exchange]:
-    running = Exchange(found(tmp_path / "exchange", title="tests"))
-    try:
-        for party in NODES:
-            running.start(party)
+    with started(tmp_path / "exchange") as running:
         yield running
-    finally:
-        for process in running.nodes.values():
-            process.kill()
-            process.wait(10)
 
 
 async def live(desk: Desk, came: list[Delivery], seen: list[bool]) -> None:

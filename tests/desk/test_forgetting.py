@@ -29,18 +29,6 @@ DUE = card_kept_until_ms(WEEK, BOUNDS)
 CHANNELS = ("alerts", "chips", "consultation", "equipment", "logistics", "materials", "minerals")
 
 
-@pytest.fixture(scope="module")
-def world() -> World:
-    return found(weeks=0)
-
-
-@pytest.fixture
-async def exchange(tmp_path: Path, world: World) -> Exchange:
-    made = memory.exchange(tmp_path, world, HAGUE, SEOUL)
-    await made.synchronise()
-    return made
-
-
 async def drain(desk: Desk, *channels: str) -> list[str]:
     return [text for channel in channels or CHANNELS for text in await read(desk, channel)]
 

@@ -1,6 +1,5 @@
 """A desk reads what its node held before the sender's key ended, and nothing that came after. Attack 19."""
 
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -15,22 +14,10 @@ from tests import chains
 from tests.desk import memory
 from tests.desk.memory import Exchange
 from tests.desk.test_couriers import HAGUE, SEOUL, read, send
-from tests.world import NOON, World, found
+from tests.world import NOON
 
 KR, NL = "kr.the-hague-1", "nl.seoul-1"
 HOUR = 3600_000
-
-
-@pytest.fixture(scope="module")
-def world() -> World:
-    return found(weeks=0)
-
-
-@pytest.fixture
-async def exchange(tmp_path: Path, world: World) -> Exchange:
-    made = memory.exchange(tmp_path, world, HAGUE, SEOUL)
-    await made.synchronise()
-    return made
 
 
 def revoke(exchange: Exchange) -> Document:

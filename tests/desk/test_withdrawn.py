@@ -1,7 +1,5 @@
 """A number that its sender withdrew, shown late by a node that had refused and kept it, frames nobody (attack 34)."""
 
-from pathlib import Path
-
 import pytest
 
 from exchange.desk import Conflict
@@ -9,24 +7,11 @@ from exchange.desk.archive import Archive
 from exchange.desk.events import Event
 from exchange.envelope import Parsed, seal
 from exchange.v1 import report_pb2 as rep
-from tests.desk import memory
 from tests.desk.memory import Exchange
 from tests.desk.test_desk import said
-from tests.world import World, draft, found, public_cards
+from tests.world import draft, public_cards
 
 HAGUE, SEOUL = "kr.the-hague/economic", "nl.seoul/economic"
-
-
-@pytest.fixture(scope="module")
-def world() -> World:
-    return found(weeks=0)
-
-
-@pytest.fixture
-async def exchange(tmp_path: Path, world: World) -> Exchange:
-    made = memory.exchange(tmp_path, world, HAGUE, SEOUL)
-    await made.synchronise()
-    return made
 
 
 def sealed(exchange: Exchange, text: str, seq: int, prev: tuple[int, bytes]) -> Parsed:

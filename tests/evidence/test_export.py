@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,12 +15,12 @@ from exchange.demo.found import NODES, Founded, found
 from exchange.demo.run import start_node
 from exchange.desk import Desk
 from exchange.evidence import verify
-from exchange.report import new_report_id
 from exchange.v1 import exchange_pb2 as pb
 from exchange.v1 import report_pb2 as rep
 from keys import documents, words
 from keys.errors import UsageError
 from keys.v1 import documents_pb2 as docs
+from tests.desk.test_desk import said
 
 HAGUE, SEOUL, BZ = "kr.the-hague/economic", "nl.seoul/economic", "nl.bz/supply"
 BIN = Path(sys.executable).parent
@@ -35,15 +34,6 @@ class Exchange:
 
     def open(self, desk: str) -> Desk:
         return Desk.open(self.founded.desk(desk))
-
-
-def said(text: str) -> rep.Report:
-    return rep.Report(
-        id=new_report_id(now_ms(), os.urandom(10)),
-        subject=rep.Subject(hs="250410", item="natural graphite", stage=rep.STAGE_MINERAL),
-        level=rep.STATUS_LEVEL_WATCH,
-        summary=[rep.Text(language="en", text=text)],
-    )
 
 
 @pytest.fixture(scope="module")

@@ -246,3 +246,10 @@ async def eventually(condition: Callable[[], object], *, seconds: float = 20) ->
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"
         await asyncio.sleep(0.05)
+
+
+async def give(document: Document, *nodes: App) -> None:
+    """A document to nodes that serve in this process; they must take it."""
+    for node in nodes:
+        for _, error in await node.node.take_documents([document.encode()], now_ms=now_ms()):
+            assert error is None

@@ -1,8 +1,6 @@
 """A node's CA is replaced while it serves: who holds the new roster and who does not both get in, until the old one is over."""
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path
 
 import grpc
 import pytest
@@ -14,12 +12,11 @@ from exchange.node.app import App
 from exchange.v1 import exchange_pb2 as pb
 from exchange.v1 import exchange_pb2_grpc as rpc
 from keys import drafts, node_keys
-from keys.documents import Document
 from keys.encoding import digest
 from keys.trust import Trust
 from keys.v1 import documents_pb2 as docs
 from keys.windows import Bounds
-from tests.node.cluster import NODES, Cluster, Identity, found
+from tests.node.cluster import NODES, Cluster, Identity, give
 from tests.world import SENDER
 
 KR, NL = NODES
@@ -27,18 +24,9 @@ KR, NL = NODES
 QUICK = Bounds(1500, 2500, 100)
 
 
-@pytest.fixture
-def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(node_keys, "_bounds", lambda *_: QUICK)
-    cluster = found(tmp_path)
-    yield cluster
-    cluster.kill_all()
-
-
-async def give(document: Document, *nodes: App) -> None:
-    for node in nodes:
-        for _, error in await node.node.take_documents([document.encode()], now_ms=now_ms()):
-            assert error is None
 
 
 async def reaches(caller: App, peer: str) -> bool:

@@ -1,9 +1,8 @@
 """Envelopes sent before they are durable: seen early, proved later, and never kept without proof."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -16,24 +15,10 @@ from exchange.node.app import App
 from exchange.store.contract import NewEntry
 from exchange.v1 import exchange_pb2 as pb
 from tests.mail import altered
-from tests.node.cluster import NODES, Cluster, eventually, found, publish
+from tests.node.cluster import NODES, Cluster, eventually, publish
 
 KR, NL = NODES
 SENDER, READER, COMPANY = "kr.the-hague/economic", "nl.bz/supply", "nl.asml-like/supply"
-
-
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    cluster = found(tmp_path)
-    yield cluster
-    cluster.kill_all()
-
-
-@pytest.fixture
-async def both(cluster: Cluster) -> AsyncIterator[tuple[App, App]]:
-    async with AsyncExitStack() as stack:
-        kr = await stack.enter_async_context(cluster.app(KR).serving())
-        yield kr, await stack.enter_async_context(cluster.app(NL).serving())
 
 
 class Disk:

@@ -1,8 +1,6 @@
 """A node's log key is replaced while two nodes follow and cosign each other; one of them gets the roster late."""
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -17,25 +15,16 @@ from keys.documents import Document
 from keys.errors import SignatureError
 from keys.v1 import documents_pb2 as docs
 from keys.windows import Bounds
-from tests.node.cluster import NODES, Cluster, eventually, found, now_ms
+from tests.node.cluster import NODES, Cluster, eventually, give, now_ms
 
 KR, NL = NODES
 # R, L and S in ms, long enough for a test to see both sides of each.
 QUICK = Bounds(4000, 2500, 100)
 
 
-@pytest.fixture
-def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(node_keys, "_bounds", lambda *_: QUICK)
-    cluster = found(tmp_path)
-    yield cluster
-    cluster.kill_all()
-
-
-async def give(document: Document, *nodes: App) -> None:
-    for node in nodes:
-        for _, error in await node.node.take_documents([document.encode()], now_ms=now_ms()):
-            assert error is None
 
 
 def prepare(cluster: Cluster, app: App) -> docs.PublicKey:

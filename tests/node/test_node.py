@@ -2,10 +2,9 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -29,18 +28,11 @@ from keys.errors import PeerError, SignatureError
 from keys.trust import week_of
 from keys.v1 import documents_pb2 as docs
 from tests.mail import altered, send
-from tests.node.cluster import NODES, Cluster, Identity, eventually, found, now_ms, publish, read
+from tests.node.cluster import NODES, Cluster, Identity, eventually, now_ms, publish, read
 from tests.world import draft, items
 
 KR, NL = NODES
 SENDER, READER, COMPANY = "kr.the-hague/economic", "nl.bz/supply", "nl.asml-like/supply"
-
-
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    cluster = found(tmp_path)
-    yield cluster
-    cluster.kill_all()
 
 
 @dataclass

@@ -1,8 +1,6 @@
 """Positions between real nodes: what is kept before a key ends, what is shown, what is not cosigned."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,26 +21,10 @@ from keys import founding, suite
 from keys.documents import Document
 from keys.trust import week_of
 from tests import chains, mail
-from tests.node.cluster import NODES, Cluster, eventually, found, now_ms, publish, read
+from tests.node.cluster import NODES, Cluster, eventually, now_ms, publish, read
 
 KR, NL = NODES
 SENDER, READER = "kr.the-hague/economic", "nl.bz/supply"
-
-
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    cluster = found(tmp_path)
-    yield cluster
-    cluster.kill_all()
-
-
-@pytest.fixture
-async def both(cluster: Cluster) -> AsyncIterator[tuple[App, App]]:
-    async with AsyncExitStack() as stack:
-        yield (
-            await stack.enter_async_context(cluster.app(KR).serving()),
-            await stack.enter_async_context(cluster.app(NL).serving()),
-        )
 
 
 def revoking(cluster: Cluster) -> Document:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,12 +10,10 @@ from typing import Any
 
 import pytest
 
-from exchange.clock import now_ms
 from exchange.demo.found import Founded, found
 from exchange.demo.run import start_node
 from exchange.desk import Desk
-from exchange.report import new_report_id
-from exchange.v1 import report_pb2 as rep
+from tests.desk.test_desk import said
 
 HAGUE, MOTIE, SEOUL, BZ = "kr.the-hague/economic", "kr.motie/supply", "nl.seoul/economic", "nl.bz/supply"
 KR, NL = "kr.the-hague-1", "nl.seoul-1"
@@ -32,15 +29,6 @@ def answer(*arguments: str | Path) -> Any:
     done = tocsin(*arguments, "--json")
     assert done.returncode == 0, done.stderr + done.stdout
     return json.loads(done.stdout)
-
-
-def said(text: str) -> rep.Report:
-    return rep.Report(
-        id=new_report_id(now_ms(), os.urandom(10)),
-        subject=rep.Subject(hs="250410", item="natural graphite", stage=rep.STAGE_MINERAL),
-        level=rep.STATUS_LEVEL_WATCH,
-        summary=[rep.Text(language="en", text=text)],
-    )
 
 
 @pytest.fixture

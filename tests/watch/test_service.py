@@ -1,7 +1,6 @@
 """The watch at a desk: two desks on a log in memory, real seals; alerts are raised once, answered, ended, computed again."""
 
 import xml.etree.ElementTree as ET
-from pathlib import Path
 
 import pytest
 
@@ -16,26 +15,13 @@ from exchange.watch.letters import ledger_of
 from exchange.watch.months import month_of_ms, month_text
 from exchange.watch.service import Watch
 from exchange.watch.thresholds import Thresholds
-from tests.desk import memory
 from tests.desk.memory import Exchange
-from tests.world import NOON, World, found
+from tests.world import NOON
 
 HAGUE, SEOUL = "kr.the-hague/economic", "nl.seoul/economic"
 LAST = month_of_ms(NOON) - 1
 QUIET = [100.0, 104, 98, 101, 97, 103, 99, 102, 100, 96, 105, 101] * 4
 COUNT = iter(range(1 << 40))
-
-
-@pytest.fixture(scope="module")
-def world() -> World:
-    return found(weeks=0)
-
-
-@pytest.fixture
-async def exchange(tmp_path: Path, world: World) -> Exchange:
-    made = memory.exchange(tmp_path, world, HAGUE, SEOUL)
-    await made.synchronise()
-    return made
 
 
 def fresh_id() -> bytes:

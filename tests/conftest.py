@@ -1,0 +1,44 @@
+"""Fixtures that several rooms of the suite share; a module that needs another of the same name makes its own."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from exchange.node.app import App
+from tests.desk import memory
+from tests.desk.memory import Exchange
+from tests.node.cluster import NODES, Cluster
+from tests.node.cluster import found as found_cluster
+from tests.world import World, found
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    """A world without key cards: desks in memory make their own."""
+    return found(weeks=0)
+
+
+@pytest.fixture
+async def exchange(tmp_path: Path, world: World) -> Exchange:
+    """Two desks of two countries on a node in memory."""
+    made = memory.exchange(tmp_path, world, "kr.the-hague/economic", "nl.seoul/economic")
+    await made.synchronise()
+    return made
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """Both countries' nodes on loopback; none runs yet, none outlives the test."""
+    made = found_cluster(tmp_path)
+    yield made
+    made.kill_all()
+
+
+@pytest.fixture
+async def both(cluster: Cluster) -> AsyncIterator[tuple[App, App]]:
+    """Both nodes, serving in this process."""
+    async with AsyncExitStack() as stack:
+        kr, nl = [await stack.enter_async_context(cluster.app(node).serving()) for node in NODES]
+        yield kr, nl
