@@ -8,7 +8,7 @@ envelope, S the largest difference between two clocks.
 Source: docs/PROTOCOL.md sections 4.4 to 4.6; docs/OPERATIONS.md, "Rotation calendar".
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -16,6 +16,7 @@ from typing import Final
 
 from keys.errors import UsageError
 from keys.trust import FIRST_MONDAY_MS, WEEK_MS, Trust
+from keys.v1 import documents_pb2 as pb
 
 
 class Kind(StrEnum):
@@ -251,12 +252,17 @@ def bounds_of(trust: Trust, *, from_ms: int, until_ms: int) -> Bounds:
     Raises:
         MissingDocumentError: No agreement is held.
     """
-    bodies = [trust.agreement(from_ms).body]
-    newest = trust.agreement(until_ms).body
-    if newest.version != bodies[0].version:
-        bodies.append(newest)
+    first, last = trust.agreement(from_ms).body.version, trust.agreement(until_ms).body.version
+    return widest(view.body for view in trust.agreements if first <= view.body.version <= last)
+
+
+def widest(bodies: Iterable[pb.Agreement]) -> Bounds:
+    """The widest R, L and S of some agreements, at least one."""
+    held = list(bodies)
     return Bounds(
-        max(b.revocation_ms for b in bodies), max(b.lifetime_ms for b in bodies), max(b.skew_ms for b in bodies)
+        max(body.revocation_ms for body in held),
+        max(body.lifetime_ms for body in held),
+        max(body.skew_ms for body in held),
     )
 
 

@@ -95,14 +95,11 @@ class Forgetting:
 
     def _agreements(self, week: int) -> list[AgreementView]:
         trust, start_ms = self._own.trust, FIRST_MONDAY_MS + week * WEEK_MS
-        views = [trust.find_agreement(d.digest) for d in trust.documents() if d.type == "tocsin/1/agreement"]
-        return [view for view in views if trust.agreement_ends_ms(view) > start_ms]
+        return [view for view in trust.agreements if trust.agreement_ends_ms(view) > start_ms]
 
     def _bounds(self, week: int) -> Bounds:
-        bodies = [view.body for view in self._agreements(week)] or [self._own.trust.agreement(self._own.clock()).body]
-        return Bounds(
-            max(b.revocation_ms for b in bodies), max(b.lifetime_ms for b in bodies), max(b.skew_ms for b in bodies)
-        )
+        bodies = [view.body for view in self._agreements(week)]
+        return windows.widest(bodies or [self._own.trust.agreement(self._own.clock()).body])
 
     def _couriers(self, now: int) -> None:
         own = self._own

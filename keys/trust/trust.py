@@ -112,6 +112,11 @@ class Trust:
         """The parties of the newest agreement, sorted."""
         return tuple(p.party for p in self._held.newest_agreement().body.parties)
 
+    @property
+    def agreements(self) -> tuple[AgreementView, ...]:
+        """Every agreement held, oldest first."""
+        return tuple(self._held.agreements)
+
     def agreement(self, now_ms: int) -> AgreementView:
         """The agreement in force at a time: the newest whose effective time has come, else the first.
 

@@ -7,7 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keys import windows
+from keys.v1 import documents_pb2 as pb
 from keys.windows import RULES, Bounds, Kind, Times, WindowError
+from tests import chains
+from tests.chains import DAY
 from tests.world import NOON, world
 
 BOUNDS = Bounds(72 * 3600_000, 14 * 24 * 3600_000, 5 * 60_000)
@@ -74,6 +77,24 @@ def test_amendments_are_held_to_r_and_to_l_plus_2s() -> None:
 def test_the_widest_bounds_of_the_agreements_in_a_span_count() -> None:
     trust = world().trust()
     assert windows.bounds_of(trust, from_ms=NOON, until_ms=NOON + 10**10) == BOUNDS
+
+
+def test_an_agreement_in_the_middle_of_a_span_counts() -> None:
+    def wider(body: pb.Agreement) -> None:
+        body.revocation_ms += DAY
+
+    def as_before(body: pb.Agreement) -> None:
+        body.revocation_ms -= DAY
+
+    trust, first, second = world().trust(), NOON + 4 * DAY, NOON + 8 * DAY
+    middle = chains.next_agreement(world(), wider, effective_ms=first)
+    newest = chains.next_agreement(world(), as_before, effective_ms=second, after=middle)
+    for document in (middle, newest):
+        trust.take(document, now_ms=NOON)
+    widest = replace(BOUNDS, revocation_ms=BOUNDS.revocation_ms + DAY)
+    assert windows.bounds_of(trust, from_ms=NOON, until_ms=second) == widest
+    assert windows.bounds_of(trust, from_ms=NOON, until_ms=first - 1) == BOUNDS
+    assert windows.bounds_of(trust, from_ms=second, until_ms=second) == BOUNDS
 
 
 def test_a_time_is_shown_so_that_it_works_when_typed() -> None:
