@@ -39,6 +39,12 @@ class UsageError(TocsinError):
     status, reason = "INVALID_ARGUMENT", "USAGE"
 
 
+class KeystoreError(TocsinError):
+    """The keystore cannot be used as asked."""
+
+    status, reason = "FAILED_PRECONDITION", "KEYSTORE"
+
+
 class PeerError(TocsinError):
     """What came from outside breaks a rule."""
 

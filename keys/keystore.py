@@ -6,21 +6,20 @@ as hidden as the secrets. Several processes may have it open: each write takes t
 
 import base64
 import difflib
-import fcntl
 import json
 import os
 import re
-import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_bytes
 from typing import Final, NoReturn, Self
 
-from keys import suite
+from keys import private_file, suite
 from keys.encoding import pae
-from keys.errors import OpenError, TocsinError, UsageError
+from keys.errors import KeystoreError as KeystoreError  # what nearly every caller catches
+from keys.errors import OpenError, UsageError
 
 MAX_FILE_BYTES: Final = 16 * 1024 * 1024
 MAX_ENTRIES: Final = 4096
@@ -37,17 +36,10 @@ MAX_MEMORY_KIB: Final = 512 * 1024
 _LABEL: Final = "tocsin/1/keystore"
 _KEY_SIZE: Final = 32
 _MAX_HEADER_BYTES: Final = 256
-_READ_AGAIN: Final = 100
 _HEADER: Final = re.compile(
     rb"tocsin/1/keystore (?:machine|argon2id ([1-9]\d{0,9}) ([1-9]\d{0,9}) ([1-9]\d{0,9}))"
     rb" ([0-9a-f]{32}) ([0-9a-f]{64})\n"
 )
-
-
-class KeystoreError(TocsinError):
-    """The keystore cannot be used as asked."""
-
-    status, reason = "FAILED_PRECONDITION", "KEYSTORE"
 
 
 class KeystorePassphraseError(KeystoreError):
@@ -138,16 +130,16 @@ class Keystore:
     def _write_new(cls, file: Path, passphrase: bytes, body: _Body, *, fast_kdf: bool) -> Self:
         costs = None if not passphrase else _TEST_COSTS if fast_kdf else _COSTS
         parameters = _Parameters(costs, token_bytes(16))
-        with _locked(file):
+        with private_file.locked(file):
             if file.exists():
                 raise KeystoreError(f"{file} exists already", hint="open it, or choose another path")
             machine_key = _machine_key_path(file)
             # One may be there when an earlier create was interrupted between the two files.
             if not passphrase and not machine_key.exists():
-                _replace(machine_key, token_bytes(_KEY_SIZE))
+                private_file.replace(machine_key, token_bytes(_KEY_SIZE))
             key = _derive(file, parameters, passphrase)
             write_salt = token_bytes(_KEY_SIZE)
-            _replace(file, _seal(parameters, key, write_salt, body))
+            private_file.replace(file, _seal(parameters, key, write_salt, body))
             return cls(file, parameters, key, body, write_salt)
 
     @classmethod
@@ -177,18 +169,31 @@ class Keystore:
             SecretExistsError: The name stands for something else.
             UsageError: A name, kind, secret or public half out of bounds.
         """
-        for what, text in (("name", name), ("kind", kind)):
-            if not text or len(text) > MAX_NAME_CHARS or not text.isprintable():
-                raise UsageError(f"a secret's {what} has 1 to {MAX_NAME_CHARS} printable characters")
-        if not 0 < len(secret) <= MAX_SECRET_BYTES or len(public) > MAX_PUBLIC_BYTES:
-            raise UsageError(f"a secret has 1 to {MAX_SECRET_BYTES} bytes, its public half at most {MAX_PUBLIC_BYTES}")
-        new = (Entry(name, kind, bytes(public)), bytes(secret))
+        new = _checked(name, secret, kind, public)
         with self._changing() as body:
             old = body.setdefault(name, new)
             if old != new:
                 raise SecretExistsError(f"the keystore has another secret named {name!r}", name=name)
             if len(body) > MAX_ENTRIES:
                 raise KeystoreError(f"the keystore is full: {MAX_ENTRIES} secrets", hint="delete what has expired")
+
+    def replace(self, name: str, secret: bytes, *, public: bytes = b"") -> None:
+        """Keep a secret in the place of the one of that name, in one write: a power cut leaves the old or the new one.
+
+        The old one is gone from the file, synced, when this returns. Its kind stays: a key is replaced by its like.
+
+        Args:
+            name: Of the secret that goes.
+            secret: 1 to MAX_SECRET_BYTES bytes.
+            public: Its public half, if it has one.
+
+        Raises:
+            UnknownSecretError: There is none of that name.
+            UsageError: A secret or public half out of bounds.
+        """
+        with self._changing() as body:
+            old, _ = self._find(body, name)
+            body[name] = _checked(name, secret, old.kind, public)
 
     def get(self, name: str) -> bytes:
         """The secret of that name.
@@ -292,14 +297,23 @@ class Keystore:
 
     @contextmanager
     def _changing(self) -> Iterator[dict[str, tuple[Entry, bytes]]]:
-        with _locked(self._path):
+        with private_file.locked(self._path):
             before = self._current()
             body = dict(before)
             yield body
             if body != before and self._key is not None:
                 write_salt = token_bytes(_KEY_SIZE)
-                _replace(self._path, _seal(self._parameters, self._key, write_salt, body))
+                private_file.replace(self._path, _seal(self._parameters, self._key, write_salt, body))
                 self._body, self._write_salt = body, write_salt
+
+
+def _checked(name: str, secret: bytes, kind: str, public: bytes) -> tuple[Entry, bytes]:
+    for what, text in (("name", name), ("kind", kind)):
+        if not text or len(text) > MAX_NAME_CHARS or not text.isprintable():
+            raise UsageError(f"a secret's {what} has 1 to {MAX_NAME_CHARS} printable characters")
+    if not 0 < len(secret) <= MAX_SECRET_BYTES or len(public) > MAX_PUBLIC_BYTES:
+        raise UsageError(f"a secret has 1 to {MAX_SECRET_BYTES} bytes, its public half at most {MAX_PUBLIC_BYTES}")
+    return Entry(name, kind, bytes(public)), bytes(secret)
 
 
 def _machine_key_path(file: Path) -> Path:
@@ -313,7 +327,7 @@ def _derive(file: Path, parameters: _Parameters, passphrase: bytes) -> bytes:
         # Refused, not ignored: someone who types a passphrase must not be handed a store that anybody could have made.
         if passphrase:
             raise KeystoreError(f"{file} opens with its key file, not with a passphrase", hint="give no passphrase")
-        key = read_private(_machine_key_path(file), _KEY_SIZE)
+        key = private_file.read(_machine_key_path(file), _KEY_SIZE)
         if len(key) != _KEY_SIZE:
             raise KeystoreError(f"{_machine_key_path(file)} is not a key file", hint="restore it from a backup")
         return suite.hkdf_extract(parameters.salt, key)
@@ -325,7 +339,7 @@ def _derive(file: Path, parameters: _Parameters, passphrase: bytes) -> bytes:
 
 def _split(file: Path) -> tuple[_Parameters, bytes, bytes]:
     """Parameters within bounds, write salt, sealed body."""
-    data = read_private(file, MAX_FILE_BYTES)
+    data = private_file.read(file, MAX_FILE_BYTES)
     match = _HEADER.match(data[:_MAX_HEADER_BYTES])
     if match is None:
         raise KeystoreError(f"{file} is not a keystore of this version")
@@ -375,106 +389,3 @@ def _text(data: bytes) -> str:
 
 def _bytes(text: str) -> bytes:
     return base64.b64decode(text, validate=True)
-
-
-def read_private(file: Path, limit: int) -> bytes:
-    """The bytes of a file that only its owner can read, at most `limit`.
-
-    Raises:
-        KeystoreError: No such file, a longer one, or one that others have rights on.
-    """
-    for _ in range(_READ_AGAIN):
-        try:
-            descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except OSError as error:
-            raise KeystoreError(f"cannot read {file}: {error.strerror}") from None
-        try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise KeystoreError(f"{file} is not a file")
-            if status.st_mode & 0o077:
-                raise KeystoreError(f"other users have rights on {file}", hint=f"chmod 600 {file}")
-            with os.fdopen(descriptor, "rb", closefd=False) as stream:
-                data = stream.read(limit + 1)
-            replaced = not os.fstat(descriptor).st_nlink
-        finally:
-            os.close(descriptor)
-        if len(data) > limit:
-            raise KeystoreError(f"{file} is longer than {limit} bytes")
-        # Another process replaced it meanwhile, and may have begun to wipe what we read.
-        if not replaced:
-            return data
-    raise KeystoreError(f"{file} is replaced again and again", hint="find out which program writes it")
-
-
-def _replace(file: Path, data: bytes) -> None:
-    """Put `data` in the place of `file`, whole or not at all, through a power cut. The lock is held.
-
-    What stood there is overwritten once the new file is safe: it holds secrets that may have been deleted.
-    """
-    fresh = file.with_name(file.name + ".new")
-    try:
-        with _wiping(fresh):
-            fresh.unlink(missing_ok=True)
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            _write(descriptor, data)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        with _wiping(file):
-            fresh.replace(file)
-            directory = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
-    except OSError as error:
-        raise KeystoreError(
-            f"cannot write {file}: {error.strerror}", hint="what was there before is still there"
-        ) from None
-
-
-@contextmanager
-def _wiping(file: Path) -> Iterator[None]:
-    """Overwrite the blocks of a file that the block removes from its directory, if nothing else links to it.
-
-    A file system that writes elsewhere, and a flash disk, keep them all the same: this is the most a program can do.
-    """
-    try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        yield
-        return
-    try:
-        yield
-        status = os.fstat(descriptor)
-        if stat.S_ISREG(status.st_mode) and not status.st_nlink:
-            # A disk that fails here has the new file already; nothing is left to report.
-            with suppress(OSError):
-                _write(descriptor, bytes(min(status.st_size, MAX_FILE_BYTES)))
-                os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _write(descriptor: int, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
-
-
-@contextmanager
-def _locked(file: Path) -> Iterator[None]:
-    """One writer at a time, among processes and threads. A file of its own, because the keystore's inode changes."""
-    try:
-        descriptor = os.open(
-            file.with_name(file.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
-        )
-    except OSError as error:
-        raise KeystoreError(f"cannot lock {file}: {error.strerror}") from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

@@ -8,9 +8,9 @@ from pathlib import Path
 from secrets import token_bytes
 from typing import Final
 
-from keys import suite
+from keys import private_file, suite
 from keys.errors import UsageError
-from keys.keystore import Keystore, KeystoreError, read_private
+from keys.keystore import Keystore, KeystoreError
 from keys.pkcs11 import ID_BYTES, MAX_PIN_BYTES, Token, TokenError
 
 SIGNING: Final = "signing"
@@ -189,7 +189,7 @@ def read_pin(file: Path) -> bytes:
     Raises:
         KeystoreError: No such file, or others have rights on it.
     """
-    return read_private(file, MAX_PIN_BYTES + 2).removesuffix(b"\n").removesuffix(b"\r")
+    return private_file.read(file, MAX_PIN_BYTES + 2).removesuffix(b"\n").removesuffix(b"\r")
 
 
 def _pin(reference: Reference, ask_pin: AskPin | None) -> bytes:

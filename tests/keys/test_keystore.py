@@ -93,6 +93,20 @@ def test_nothing_is_overwritten_by_accident(path: Path) -> None:
         Keystore.create(path, b"")
 
 
+def test_a_secret_is_replaced_by_its_like_alone(path: Path, passphrase: bytes) -> None:
+    with Keystore.create(path, passphrase, fast_kdf=True) as store:
+        store.put("tls", SECRET, kind="tls", public=b"old")
+        store.replace("tls", b"new", public=b"certificate")
+        assert store.get("tls") == b"new"
+        with pytest.raises(UnknownSecretError):
+            store.replace("tsl", b"new")
+        for wrong in ({"secret": b""}, {"secret": b"s", "public": bytes(8193)}):
+            with pytest.raises(UsageError):
+                store.replace("tls", **wrong)
+    with Keystore.open(path, passphrase) as store:
+        assert (store.get("tls"), store.entry("tls")) == (b"new", Entry("tls", "tls", b"certificate"))
+
+
 def test_a_closed_keystore_has_nothing(path: Path) -> None:
     store = Keystore.create(path, b"")
     store.put("a", SECRET, kind="card")

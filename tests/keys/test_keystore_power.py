@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from keys import keystore as module
+from keys import private_file
 from keys.keystore import Keystore, KeystoreError
 
 PASSPHRASE = b"correct horse battery staple"
@@ -161,7 +161,7 @@ def filled(tmp_path: Path, passphrase: bytes) -> Keystore:
 
 
 @pytest.mark.parametrize("passphrase", [PASSPHRASE, b""], ids=["passphrase", "machine"])
-@pytest.mark.parametrize("change", ["put", "delete"])
+@pytest.mark.parametrize("change", ["put", "replace", "delete"])
 def test_a_cut_leaves_the_old_or_the_new_state(
     tmp_path: Path, passphrase: bytes, change: str, watch: Callable[..., Disk], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,6 +170,9 @@ def test_a_cut_leaves_the_old_or_the_new_state(
     if change == "put":
         store.put("c", b"third", kind="card")
         new = FRESH | {"c": b"third"}
+    elif change == "replace":
+        store.replace("a", b"another")
+        new = FRESH | {"a": b"another"}
     else:
         store.delete("a")
         new = {"b": FRESH["b"]}
@@ -246,13 +249,17 @@ def test_every_single_failing_call_leaves_the_old_state(
             assert f"{step}{nth}" in held
 
 
-def test_what_was_deleted_is_overwritten(tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", ["replace", "delete"])
+def test_what_was_there_is_overwritten(tmp_path: Path, change: str) -> None:
     """The inode of the old file, held open as a disk keeps its blocks, has no byte of it left."""
     store = filled(tmp_path, b"")
     path = tmp_path / "live" / "desk.keys"
     with path.open("rb") as old:
         before = old.read()
-        store.delete("a")
+        if change == "replace":
+            store.replace("a", b"another")
+        else:
+            store.delete("a")
         old.seek(0)
         assert old.read() == bytes(len(before))
     linked = tmp_path / "backup"
@@ -271,7 +278,7 @@ def test_without_the_wipe_it_would_still_be_there(tmp_path: Path, monkeypatch: p
 
     with (tmp_path / "live" / "desk.keys").open("rb") as old:
         before = old.read()
-        monkeypatch.setattr(module.os, "fstat", linked)
+        monkeypatch.setattr(private_file.os, "fstat", linked)
         store.delete("a")
         old.seek(0)
         assert old.read() == before
@@ -298,8 +305,8 @@ def test_a_copy_holds_the_same_under_another_passphrase(tmp_path: Path) -> None:
 def test_a_copy_that_does_not_open_is_no_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = filled(tmp_path, b"")
     copy = tmp_path / "backup.keys"
-    real = module._replace
-    monkeypatch.setattr(module, "_replace", lambda file, data: real(file, data[:-1] + bytes([data[-1] ^ 1])))
+    real = private_file.replace
+    monkeypatch.setattr(private_file, "replace", lambda file, data: real(file, data[:-1] + bytes([data[-1] ^ 1])))
     with pytest.raises(KeystoreError):
         store.copy_to(copy, PASSPHRASE, fast_kdf=True)
     assert not copy.exists()
