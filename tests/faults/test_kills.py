@@ -1,0 +1,13 @@
+"""A few kills in the suite; `make faults` does two hundred and more."""
+
+from pathlib import Path
+
+from tests.faults import kills
+from tests.faults.place import place
+
+
+async def test_what_was_acknowledged_survives_kills_of_nodes_and_desks(tmp_path: Path) -> None:
+    with place(tmp_path / "exchange") as both:
+        figures = await kills.run(both, kills=6, seed=1)
+    assert figures["reports"] > 50
+    assert sum(figures["kills"].values()) >= 6
