@@ -14,6 +14,7 @@ class NewEntry:
 
     Documents and heads have an empty stream, channel, audience and sender. What has no audience is for everybody; what
     has one and no channel comes to it on every channel. `origin` is the followed log it was taken from; empty = none.
+    `pruned` when its ciphertext was dropped by the retention rule in the log that this one continues.
     """
 
     kind: int
@@ -26,6 +27,7 @@ class NewEntry:
     sender: str = ""
     create_time_ms: int = 0
     origin: str = ""
+    pruned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +169,9 @@ class Store(Protocol):
             without: Nothing taken from this log; empty = everything.
         """
 
+    def entries(self, position: int, *, limit_bytes: int) -> list[NewEntry]:
+        """Entries from a position on, as they are appended to another log; at least one unless there is none."""
+
     def cursor(self, origin: str) -> int:
         """Next position wanted of another log."""
 
@@ -175,6 +180,9 @@ class Store(Protocol):
 
     def note(self, origin: str) -> bytes | None:
         """The checkpoint remembered of a log."""
+
+    def notes(self) -> dict[str, bytes]:
+        """Every checkpoint remembered."""
 
     def set_note(self, origin: str, note: bytes) -> None:
         """Remember a checkpoint, durably."""

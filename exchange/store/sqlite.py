@@ -40,6 +40,7 @@ MERGED_LANES: Final = 64
 # A scan ends after this many rows (some 10 ms), found something or not: the caller goes on from the position returned.
 SCANNED_ROWS: Final = 32_768
 PRUNED_AT_ONCE: Final = 64
+ENTRIES: Final = 4096
 # Copying the WAL back inside a commit stalls it for 5 to 15 ms, so another thread does it each 4 MB; under constant
 # writing that thread cannot start the WAL anew, so above 64 MB the writer does, with next to nothing left to copy.
 CHECKPOINT_BYTES: Final = 4_000_000
@@ -224,10 +225,10 @@ class SqliteStore:
                     for position, entry in enumerate(fresh, size)
                 ]
                 write.executemany(
-                    "INSERT INTO log (position, id, stream, seq, lane, bytes, kind, create_time_ms, segment, start) "
-                    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    "INSERT INTO log (position, id, stream, seq, lane, bytes, kind, create_time_ms, pruned, segment, start) "
+                    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     [
-                        (*row, entry.kind, entry.create_time_ms, *at.get(row.position, (None, None)))
+                        (*row, entry.kind, entry.create_time_ms, entry.pruned, *at.get(row.position, (None, None)))
                         for row, entry in zip(rows, fresh, strict=True)
                     ],
                 )
@@ -432,6 +433,32 @@ class SqliteStore:
                 size += length
             return rows, searched
 
+    def entries(self, position: int, *, limit_bytes: int) -> list[NewEntry]:
+        """See Store."""
+        rows, _ = self.read(position, limit_bytes=limit_bytes, limit_rows=ENTRIES, desks=None, channels=None)
+        with self._file.reading() as read:
+            placed = read.execute(
+                "SELECT stream, seq, audience, origin FROM log JOIN lane ON lane.number = log.lane "
+                "WHERE position >= ? AND position < ? ORDER BY position",
+                (position, position + len(rows)),
+            ).fetchall()
+        return [
+            NewEntry(
+                kind=row.kind,
+                id=row.id,
+                data=row.data,
+                stream=stream,
+                seq=seq,
+                channel=row.channel,
+                audience=tuple(json.loads(audience)),
+                sender=row.sender,
+                create_time_ms=row.create_time_ms,
+                origin=origin,
+                pruned=row.pruned,
+            )
+            for row, (stream, seq, audience, origin) in zip(rows, placed, strict=True)
+        ]
+
     def _row(self, read: sqlite3.Connection, position: int) -> Row | None:
         while True:
             generation = self._segments.generation
@@ -517,6 +544,11 @@ class SqliteStore:
         """See Store."""
         row = self._file.one("SELECT note FROM note WHERE origin = ?", origin)
         return row[0] if row else None
+
+    def notes(self) -> dict[str, bytes]:
+        """See Store."""
+        with self._file.reading() as read:
+            return dict(read.execute("SELECT origin, note FROM note ORDER BY origin").fetchall())
 
     def set_note(self, origin: str, note: bytes) -> None:
         """See Store."""

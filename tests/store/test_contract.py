@@ -221,6 +221,29 @@ for number in range(100_000):
 """
 
 
+def test_what_a_log_holds_is_appended_to_another_as_it_was(opened: Open, tmp_path: Path) -> None:
+    store, other = opened(), SqliteStore(tmp_path / "other.db")
+    large = dataclasses.replace(entry(2), data=os.urandom(100_000), origin="tocsin/nl.a/1")
+    notice = NewEntry(kind=9, id=hashlib.sha256(b"notice").digest(), data=b"notice", audience=("nl.b/y",))
+    appended = [entry(0), document(0), large, entry(1, channel="energy"), notice]
+    store.append(appended, notes={"tocsin/nl.a/1": b"note"})
+    store.set_note("more", b"x")
+    assert store.notes() == {"more": b"x", "tocsin/nl.a/1": b"note"}
+    assert store.prune("minerals", 1001, lambda data: b"pruned") == 1
+    got: list[NewEntry] = []
+    while more := store.entries(len(got), limit_bytes=50_000):
+        got += more
+        other.append(more)
+    assert got == [dataclasses.replace(entry(0), data=b"pruned", pruned=True), *appended[1:]]
+    assert other.root(5) == store.root(5)
+    assert [other.get(position) for position in range(5)] == [store.get(position) for position in range(5)]
+    # What was pruned stays so: it is not pruned again.
+    assert other.prune("minerals", 10_000, lambda data: b"again") == 1
+    first = other.get(0)
+    assert first is not None
+    assert (first.data, first.pruned) == (b"pruned", True)
+
+
 @pytest.mark.parametrize("after", [1, 17, 60])
 def test_what_was_acknowledged_survives_kill_9(tmp_path: Path, after: int) -> None:
     path = tmp_path / "log.db"
