@@ -7,9 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
-from exchange import checkpoint, envelope
+from exchange import checkpoint, envelope, refusal
 from exchange.merkle import parent, root_of
-from exchange.node import refusals
 from exchange.node.core import Node, origin_of
 from exchange.node.logkeys import listed
 from exchange.store.contract import Row
@@ -90,7 +89,7 @@ def leaf_of(row: Row) -> bytes:
         if row.kind == pb.ENTRY_KIND_DOCUMENT:
             return documents.decode(row.data).digest
         if row.kind == pb.ENTRY_KIND_REFUSAL:
-            return refusals.leaf_of(pb.SignedRefusal.FromString(row.data).refusal)
+            return refusal.leaf_of(refusal.body_of(row.data))
         if row.kind == pb.ENTRY_KIND_ENVELOPE and row.pruned:
             return _pruned_id(env.Pruned.FromString(row.data))
         if row.kind == pb.ENTRY_KIND_ENVELOPE:

@@ -14,11 +14,11 @@ from google.protobuf.message import DecodeError, Message
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from exchange import attachment, tls
+from exchange import attachment, refusal, tls
 from exchange.admission import Admission
 from exchange.desk.deliveries import is_control
 from exchange.envelope import Parsed
-from exchange.node import entries, refusals
+from exchange.node import entries
 from exchange.pouch import format as pouch_format
 from exchange.standing import Position, standing
 from exchange.v1 import envelope_pb2 as env
@@ -231,17 +231,17 @@ def _ended() -> tuple[Trust, Parsed, evidence_pb2.LogView]:
     return ENDED[0]
 
 
-REFUSAL = refusals.sign(
+REFUSAL = refusal.sign(
     pb.NodeRefusal(origin="tocsin/kr.the-hague-1/1", id=KEY, rule="POLICY", node="nl.seoul-1", desk="kr.motie/supply"),
     world().log_keys["nl.seoul-1"],
-).data
+)
 
 
 @attack(24)
 @given(mutations(REFUSAL))
 def test_24_a_refusal_of_junk(data: bytes) -> None:
     if data != REFUSAL:
-        assert ours(lambda bent: refusals.verify(bent, TRUST[0]), data)
+        assert ours(lambda bent: refusal.verify(bent, TRUST[0]), data)
 
 
 CERTIFICATE = tls.pem(tls.make_ca("nl.seoul-1", tls.new_key(), now_ms=NOON))

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from exchange import checkpoint
+from exchange import checkpoint, refusal
 from exchange.errors import ProofError
-from exchange.node import authority, refusals
+from exchange.node import authority
 from exchange.node.app import App
 from exchange.node.logkeys import LogKeys
 from exchange.v1 import exchange_pb2 as pb
@@ -87,10 +87,10 @@ async def test_both_keys_sign_until_everybody_has_the_roster(cluster: Cluster) -
         ahead = LogKeys(KR, copy, [*kr.node.log_keys._held], clock=now_ms)
         ahead.refresh()
         assert ahead.first.public == new.key
-        said = refusals.sign(pb.NodeRefusal(node=KR, desk="nl.seoul/economic"), ahead.known)
-        assert refusals.verify(said.data, nl.trust).refusal.node == KR, "who lacks the roster reads it"
+        said = refusal.sign(pb.NodeRefusal(node=KR, desk="nl.seoul/economic"), ahead.known)
+        assert refusal.verify(said, nl.trust).refusal.node == KR, "who lacks the roster reads it"
         with pytest.raises(SignatureError):
-            refusals.verify(refusals.sign(pb.NodeRefusal(node=KR), ahead.first).data, nl.trust)
+            refusal.verify(refusal.sign(pb.NodeRefusal(node=KR), ahead.first), nl.trust)
         await nl.node.witnesses.add(ahead.cosign(nl.node.checkpoint), by=KR)
         alone = checkpoint.cosign(nl.node.checkpoint, ahead.first, name=KR)
         with pytest.raises(ProofError):

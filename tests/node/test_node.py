@@ -11,12 +11,12 @@ import grpc
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from exchange import checkpoint, tls, wire
+from exchange import checkpoint, refusal, tls, wire
 from exchange.admission import Admitted
 from exchange.envelope import Parsed, check
 from exchange.errors import AudienceError, IdentityError, ProofError, StoreError
 from exchange.merkle import verify_inclusion
-from exchange.node import intake, refusals
+from exchange.node import intake
 from exchange.node.app import App
 from exchange.node.follow import Follower
 from exchange.node.quota import Limits, Quotas
@@ -310,7 +310,7 @@ async def test_poison_in_the_middle_stops_nothing_and_its_sender_is_told(
         # Also to a desk that reads one channel only.
         call = stub.Subscribe(pb.SubscribeRequest(position=entry.position, channels=["chips"]), timeout=30)
         assert [each.leaf async for response in call for each in response.entries] == [entry.leaf]
-    opened = refusals.verify(entry.data, trust)
+    opened = refusal.verify(entry.data, trust)
     said = opened.refusal
     assert (opened.leaf, said.node, said.desk) == (entry.leaf, NL, SENDER)
     assert (said.origin, said.position, said.id, said.rule) == (record.origin, position, poison.id, record.rule)
@@ -326,12 +326,14 @@ async def test_poison_in_the_middle_stops_nothing_and_its_sender_is_told(
         fresh.CopyFrom(body)
         for name, value in change.items():
             setattr(fresh, name, value)
-        made = refusals.sign(fresh, mine)
+        made = refusal.sign(fresh, mine)
         with pytest.raises(PeerError):
-            await running.kr.node.take_refusal(pb.Entry(data=made.data, leaf=made.id), f"tocsin/{NL}/1")
+            await running.kr.node.take_refusal(
+                pb.Entry(data=made, leaf=refusal.leaf_of(refusal.body_of(made))), f"tocsin/{NL}/1"
+            )
     altered_data = entry.data.replace(b"POLICY_AUDIENCE", b"POLICY_PUBLISHX")
     with pytest.raises(SignatureError):
-        refusals.verify(altered_data, trust)
+        refusal.verify(altered_data, trust)
 
 
 async def test_flood_of_bad_entries_does_not_flood_the_log(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
