@@ -4,6 +4,7 @@ A chain to *some* trusted CA proves nothing here: the leaf must be issued direct
 the claimed name (docs/PROTOCOL.md section 11). No intermediates, no host names from outside.
 """
 
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -25,6 +26,19 @@ MAX_COMMON_NAME: Final = 64
 MALFORMED: Final = (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
 """What the X.509 library raises on bytes that are no certificate or request, some of it only when a field is read."""
 TlsKey = ec.EllipticCurvePrivateKey
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A certificate and its key."""
+
+    certificate: x509.Certificate
+    key: TlsKey = field(repr=False)
+
+    @property
+    def der(self) -> bytes:
+        """The certificate as documents and keystores name it."""
+        return self.certificate.public_bytes(serialization.Encoding.DER)
 
 
 def new_key() -> TlsKey:
@@ -82,6 +96,22 @@ def request(name: str, key: TlsKey) -> bytes:
     subject = _distinguished(name)
     csr = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
     return csr.public_bytes(serialization.Encoding.DER)
+
+
+def pair(name: str, key: TlsKey, certificate_der: bytes, *, ca: bytes) -> Pair:
+    """What a request was answered with, if it is a certificate of that CA for that name and key.
+
+    Raises:
+        IdentityError: It is not; whoever took it would not be let in.
+    """
+    try:
+        found, issuer = x509.load_der_x509_certificate(certificate_der), x509.load_der_x509_certificate(ca)
+        fits = name_in(found) == name and found.public_key() == key.public_key() and issued_by(found, issuer)
+    except MALFORMED:
+        fits = False
+    if not fits:
+        raise IdentityError(f"the certificate that came is not one for {name} and its key", name=name)
+    return Pair(found, key)
 
 
 def pem(certificate: x509.Certificate) -> bytes:

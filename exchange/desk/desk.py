@@ -14,7 +14,7 @@ from exchange.desk.attaching import Attaching
 from exchange.desk.audit import audit
 from exchange.desk.events import Delivery, Event
 from exchange.desk.forgetting import Forgetting
-from exchange.desk.holdings import Holdings
+from exchange.desk.holdings import TLS, Holdings
 from exchange.desk.link import Link
 from exchange.desk.proving import Found, Proving
 from exchange.desk.pushing import Pushed, push
@@ -67,7 +67,7 @@ def init(
         (directory / "desk.keys").unlink()
         raise
     store.put("archive", os.urandom(32), kind="archive")
-    store.put("tls", tls.key_pem(tls.new_key()), kind="tls")
+    store.put(TLS, tls.key_pem(tls.new_key()), kind="tls")
     store.close()
     files.save_settings(settings, directory / "desk.toml")
     return key

@@ -2,11 +2,13 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from itertools import zip_longest
 from pathlib import Path
 from typing import Final
 
 import structlog
+from cryptography import x509
 
 from exchange import checkpoint, files, tls
 from exchange.admission import Admission
@@ -23,6 +25,8 @@ from keys.trust import AgreementView, RosterView, party_of
 from keys.v1 import documents_pb2 as docs
 
 MAX_EVENTS: Final = 1000
+TLS: Final = "tls"
+"""Name in the keystore of the TLS key; its certificate, once there is one, is its public half."""
 
 log = structlog.get_logger("tocsin.desk")
 
@@ -44,7 +48,6 @@ class Holdings:
         self._keystore = Keystore.open(directory / "desk.keys", passphrase)
         self._signers: dict[str, suite.Signer] = {}
         self._key_names: tuple[int, dict[bytes, str]] = (-1, {})
-        self.tls_key = tls.load_key(self._keystore.get("tls"))
         self.archive = Archive(directory / "desk.db", self._keystore.get("archive"))
         lineage = bytes.fromhex(self.settings.lineage)
         self.trust, _ = files.load_trust(directory / files.BUNDLE, lineage, now_ms=clock())
@@ -91,6 +94,34 @@ class Holdings:
         for name in gone:
             self._signers.pop(name, None)
         return gone
+
+    def tls_certificate(self) -> bytes:
+        """The TLS certificate, DER, as another process may have renewed it since; empty before the first.
+
+        Raises:
+            KeystoreError: The keystore cannot be read.
+        """
+        return self._keystore.entry(TLS).public
+
+    def tls_pair(self) -> tls.Pair:
+        """The TLS certificate and its key; there is one since the first enrolment.
+
+        Raises:
+            KeystoreError: The keystore cannot be read.
+        """
+        key = tls.load_key(self._keystore.get(TLS))
+        return tls.Pair(x509.load_der_x509_certificate(self.tls_certificate()), key)
+
+    def replace_tls(self, new: tls.Pair) -> None:
+        """Keep a TLS key with its certificate in the place of the old ones, both or neither. Blocks.
+
+        Raises:
+            KeystoreError: The keystore cannot be written; the old ones stay.
+        """
+        self._keystore.replace(TLS, tls.key_pem(new.key), public=new.der)
+        # A copy for people and `tocsin-keys status --certificate`; nothing here reads it.
+        with suppress(OSError):
+            (self.directory / "tls.pem").write_bytes(tls.pem(new.certificate))
 
     def listed(self) -> bool:
         """Whether the newest roster held lists this desk."""

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Final
 
 import grpc
@@ -24,6 +25,8 @@ DAY_MS: Final = founding.DAY_MS
 STEP_MS: Final = founding.HOUR_MS
 """A desk that is connected asks for documents, hands in cards and looks at its certificate this often."""
 LOOK_S: Final = 30.0
+LOOK_AGAIN_MS: Final = 60_000
+"""A certificate that was found good is looked at again after so long, or when documents came."""
 RENEW_MS: Final = 10 * DAY_MS
 ENROL_S: Final = 10
 ANSWER_S: Final = 20
@@ -42,18 +45,24 @@ class Link:
         self._channel: grpc.aio.Channel | None = None
         self._retiring: dict[grpc.aio.Channel, asyncio.Task[None]] = {}
         self._enrolling = asyncio.Lock()
+        self._tried_ms: int | None = None
+        self._shown = b""
+        self._looked: tuple[bytes, int, int] | None = None
 
     async def enrol(self) -> None:
-        """Get a TLS certificate from the hosting node, by proof of the rostered signing key.
+        """Get a certificate for a new TLS key from the hosting node, by proof of the rostered signing key.
+
+        The old key and certificate stay until the new ones are at hand, and are replaced by both at once.
 
         Raises:
-            TocsinError: The node refuses or does not answer.
+            TocsinError: The node refuses, does not answer, or answers with what would not be let in; the old ones stay.
         """
         own, entry = self._own, self._own.node_entry()
         cas = tls.pinned_cas(own.trust, entry.node, now_ms=own.clock())
         credentials = grpc.ssl_channel_credentials(b"".join(tls.pem(ca) for ca in cas) or tls.der_to_pem(entry.tls_ca))
         options = [*wire.CLIENT_OPTIONS, ("grpc.ssl_target_name_override", entry.node)]
-        csr = tls.request(own.name, own.tls_key)
+        key = tls.new_key()
+        csr = tls.request(own.name, key)
         request = pb.EnrolRequest(desk=own.name, csr=csr, time_ms=own.clock())
         message = pae("tocsin/1/enrol", own.trust.lineage, entry.node, own.name, csr, request.time_ms)
         request.signature = own.key.sign(message, ctx="tocsin/1/enrol")
@@ -64,32 +73,60 @@ class Link:
             raise wire.error_from(failure) from None
         if answer.ca not in node_keys.cas_accepted(own.trust, entry.node, now_ms=own.clock()):
             raise ProofError("the node's CA is not the one in the roster")
-        (own.directory / "tls.pem").write_bytes(tls.der_to_pem(answer.certificate))
-        self._retire()
+        await own.workers.run(own.replace_tls, tls.pair(own.name, key, answer.certificate, ca=answer.ca))
 
-    def _needs_certificate(self) -> bool:
-        path = self._own.directory / "tls.pem"
-        if not path.exists():
-            return True
-        own, certificate = self._own, x509.load_pem_x509_certificate(path.read_bytes())
-        if certificate.not_valid_after_utc.timestamp() * 1000 - own.clock() < RENEW_MS:
+    async def _renew(self) -> bytes:
+        """The certificate to show, DER; for a new key first when there is none, or it is to be renewed."""
+        own = self._own
+        held = own.tls_certificate()
+        looked = (held, own.trust.version, own.clock() // LOOK_AGAIN_MS)
+        if looked == self._looked:
+            return held
+        if held and not self._due(held):
+            self._looked = looked
+            return held
+        usable, now_ms = bool(held) and self._usable(held), own.clock()
+        if usable and self._tried_ms is not None and 0 <= now_ms - self._tried_ms < STEP_MS:
+            return held
+        self._tried_ms = now_ms
+        try:
+            await self.enrol()
+        except TocsinError as error:
+            if not usable:
+                raise
+            # The old one is good for days yet; who cannot enrol now must not stop for it.
+            log.warning("certificate not renewed", desk=own.name, reason=error.reason, text=str(error))
+        return own.tls_certificate()
+
+    def _usable(self, der: bytes) -> bool:
+        """Whether the node will take it: in date, and issued by a CA that is accepted."""
+        own, certificate = self._own, x509.load_der_x509_certificate(der)
+        cas = tls.pinned_cas(own.trust, own.settings.node, now_ms=own.clock())
+        in_date = own.clock() < _ms(certificate.not_valid_after_utc)
+        return in_date and (not cas or any(tls.issued_by(certificate, ca) for ca in cas))
+
+    def _due(self, der: bytes) -> bool:
+        own, certificate = self._own, x509.load_der_x509_certificate(der)
+        if not self._usable(der) or _ms(certificate.not_valid_after_utc) - own.clock() < RENEW_MS:
             return True
         # While the node's CA is replaced the certificate is renewed daily, until the new one has issued it.
-        age_ms = own.clock() - certificate.not_valid_before_utc.timestamp() * 1000
         cas = tls.pinned_cas(own.trust, own.settings.node, now_ms=own.clock())
+        age_ms = own.clock() - _ms(certificate.not_valid_before_utc)
         return bool(cas) and age_ms > DAY_MS and not tls.issued_by(certificate, cas[0])
 
     async def stub(self) -> rpc.ExchangeStub:
         """The node's service, over mutual TLS; enrols first when the certificate is missing or ends soon."""
         async with self._enrolling:
-            if self._needs_certificate():
-                await self.enrol()
+            certificate = await self._renew()
+        if certificate != self._shown:
+            # Ours or another process of this desk renewed it: the streams of this channel begin again on the next.
+            self._retire()
         if self._channel is None:
-            entry = self._own.node_entry()
-            certificate = (self._own.directory / "tls.pem").read_bytes()
+            entry, held = self._own.node_entry(), self._own.tls_pair()
+            self._shown = held.der
             cas = tls.pinned_cas(self._own.trust, entry.node, now_ms=self._own.clock())
             roots = b"".join(tls.pem(ca) for ca in cas) or tls.der_to_pem(entry.tls_ca)
-            credentials = grpc.ssl_channel_credentials(roots, tls.key_pem(self._own.tls_key), certificate)
+            credentials = grpc.ssl_channel_credentials(roots, tls.key_pem(held.key), tls.pem(held.certificate))
             options = [*wire.CLIENT_OPTIONS, ("grpc.ssl_target_name_override", entry.node)]
             self._channel = grpc.aio.secure_channel(entry.endpoint, credentials, options=options)
         return rpc.ExchangeStub(self._channel)
@@ -160,6 +197,10 @@ class Link:
         if self._channel is not None:
             current, self._channel = self._channel, None
             await current.close(1.0)
+
+
+def _ms(time: datetime) -> int:
+    return int(time.timestamp() * 1000)
 
 
 class Backoff:

@@ -3,7 +3,6 @@
 keys/node_keys.py says when which.
 """
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -24,24 +23,11 @@ FIRST_LOG: Final = "log"
 KEYSTORE: Final = "node.keys"
 
 
-@dataclass(frozen=True, slots=True)
-class Ca:
-    """A certificate and its key."""
-
-    certificate: x509.Certificate
-    key: tls.TlsKey = field(repr=False)
-
-    @property
-    def der(self) -> bytes:
-        """The certificate as a roster names it."""
-        return self.certificate.public_bytes(Encoding.DER)
-
-
-def load(store: Keystore) -> dict[bytes, Ca]:
+def load(store: Keystore) -> dict[bytes, tls.Pair]:
     """The CAs in a node's keystore, by certificate."""
     found = {}
     for name in _names(store).values():
-        ca = Ca(x509.load_der_x509_certificate(store.entry(name).public), tls.load_key(store.get(name)))
+        ca = tls.Pair(x509.load_der_x509_certificate(store.entry(name).public), tls.load_key(store.get(name)))
         found[ca.der] = ca
     return found
 
@@ -62,7 +48,7 @@ def prepare(store: Keystore, trust: Trust, node: str, *, now_ms: int) -> bytes:
     return der
 
 
-def choose(cas: dict[bytes, Ca], trust: Trust, node: str, *, now_ms: int) -> Ca:
+def choose(cas: dict[bytes, tls.Pair], trust: Trust, node: str, *, now_ms: int) -> tls.Pair:
     """The CA that issues and shows certificates now; any while no roster names one of ours."""
     shown = node_keys.ca_shown(trust, node, now_ms=now_ms, have=cas) if trust.founded else None
     return cas[shown] if shown is not None else next(iter(cas.values()))

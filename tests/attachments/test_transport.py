@@ -162,10 +162,10 @@ async def test_a_node_takes_attachments_only_from_its_own_desks(exchange: Exchan
         data = b"x" * 100
         entry = reader.trust.node("kr.the-hague-1")
         assert entry is not None
-        own = reader._own
         await reader._link.stub()
+        own = reader._own.tls_pair()
         credentials = grpc.ssl_channel_credentials(
-            tls.der_to_pem(entry.tls_ca), tls.key_pem(own.tls_key), (own.directory / "tls.pem").read_bytes()
+            tls.der_to_pem(entry.tls_ca), tls.key_pem(own.key), tls.pem(own.certificate)
         )
         options = [*wire.CLIENT_OPTIONS, ("grpc.ssl_target_name_override", entry.node)]
         async with grpc.aio.secure_channel(entry.endpoint, credentials, options=options) as channel:

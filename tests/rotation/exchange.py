@@ -230,6 +230,7 @@ class Exchange:
             found[f"{party} log"] = app.node.log_keys.first.public
         for name, desk in self.desks.items():
             found[f"{name} signing"] = desk._own.key.public
+            found[f"{name} TLS"] = digest(desk._own._keystore.get("tls"))
             card = desk.trust.card(name, week_of(self.clock()))
             assert card is not None
             found[f"{name} card"] = card.public
@@ -244,6 +245,7 @@ class Exchange:
         for name in self.desks:
             with self.keystore(name) as store:
                 held[name] = {e.public for e in store.entries() if e.kind in ("signing", "courier")}
+                held[name].add(digest(store.get("tls")))
         for party in NODES:
             with Keystore.open(self.founded.node(party) / "node.keys", b"") as store:
                 held[party] = {e.public for e in store.entries()}
