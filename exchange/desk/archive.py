@@ -7,6 +7,7 @@ from typing import Final
 from exchange.desk.deskfile import failing
 from exchange.desk.outbox import Outbox
 from exchange.desk.sheets import Sheets
+from exchange.desk.stages import Stages
 from exchange.v1 import envelope_pb2 as env
 from keys.encoding import digest
 
@@ -48,7 +49,7 @@ class Clashed:
     shown: bytes
 
 
-class Archive(Outbox, Sheets):
+class Archive(Outbox, Sheets, Stages):
     """The desk's file: what it sent and what it read."""
 
     def header_of(self, identity: bytes) -> bytes | None:

@@ -1,4 +1,7 @@
-"""The outbox: envelopes that are sealed and have no receipt yet, and where each stream of ours stands."""
+"""The outbox: envelopes that are sealed and have no receipt yet, and where each stream of ours stands.
+
+An envelope with its receipt leaves the outbox and is followed until every log that should hold it does: see `stages`.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -140,7 +143,7 @@ class Outbox(Contents):
         return (row[0], tuple(row[1][k : k + 32] for k in range(0, len(row[1]), 32)), row[2]) if row else None
 
     def settle(self, receipts: Iterable[tuple[bytes, int, Sequence[bytes]]], checkpoint: bytes) -> None:
-        """Envelopes have their receipts and leave the outbox; inside a transaction.
+        """Envelopes have their receipts, leave the outbox, and are awaited in other logs; inside a transaction.
 
         Args:
             receipts: (id, position, inclusion proof) of each.
@@ -148,6 +151,7 @@ class Outbox(Contents):
         """
         for identity, position, proof in receipts:
             self._db.execute("DELETE FROM outbox WHERE id = ?", (identity,))
+            self._db.execute("INSERT INTO awaited (id) VALUES (?)", (identity,))
             self._db.execute(
                 "UPDATE sent SET position = ?, proof = ?, checkpoint = ? WHERE id = ?",
                 (position, b"".join(proof), checkpoint, identity),
