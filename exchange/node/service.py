@@ -9,6 +9,7 @@ import structlog
 
 from exchange import envelope, tls, wire
 from exchange.errors import IdentityError, LimitError
+from exchange.node import paging
 from exchange.node.attaching import AttachmentCalls
 from exchange.node.core import Node
 from exchange.node.entries import entry_message
@@ -26,8 +27,6 @@ MAX_PUBLISH_BYTES: Final = 1_100_000
 MAX_IN_FLIGHT: Final = 64
 MAX_ENVELOPES: Final = 256
 MAX_POSITION: Final = 2**62
-DOCUMENTS_PER_PAGE: Final = 64
-DOCUMENT_PAGE_BYTES: Final = 2_000_000
 MAX_DOCUMENTS: Final = 256
 CACHED_CALLERS: Final = 4096
 
@@ -180,20 +179,15 @@ class ExchangeService(AttachmentCalls, PlaceCalls):
     ) -> pb.GetDocumentsResponse:
         """Documents, in an order in which they can be taken."""
         await self._caller(context)
-        start = await self._page(request.page_token, context)
         held = [d for d in self._node.kept_documents() if request.type in ("", d.type)]
-        response = pb.GetDocumentsResponse()
-        size = 0
-        for document in held[start : start + min(request.page_size or DOCUMENTS_PER_PAGE, DOCUMENTS_PER_PAGE)]:
-            data = document.encode()
-            if response.documents and size + len(data) > DOCUMENT_PAGE_BYTES:
-                break
-            response.documents.append(data)
-            response.taken_ms.append(self._node.trust.taken_ms(document.digest))
-            size += len(data)
-        after = start + len(response.documents)
-        response.next_page_token = str(after) if after < len(held) else ""
-        return response
+        try:
+            given, after = paging.page(held, request.page_token, most=request.page_size)
+        except TocsinError as error:
+            await wire.abort(context, error)
+        taken_ms = [self._node.trust.taken_ms(document.digest) for document in given]
+        return pb.GetDocumentsResponse(
+            documents=[document.encode() for document in given], taken_ms=taken_ms, next_page_token=after
+        )
 
     async def PutDocuments(  # noqa: N802
         self, request: pb.PutDocumentsRequest, context: wire.Context

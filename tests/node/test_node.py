@@ -442,7 +442,11 @@ async def test_documents_put_at_one_node_reach_the_other(running: Running) -> No
         assert [bool(result.rule) for result in answer.results] == [False, True]
         page = await stub.GetDocuments(pb.GetDocumentsRequest(page_size=5), timeout=10)
         assert len(page.documents) == 5
-        assert page.next_page_token == "5"
+        rest = await stub.GetDocuments(pb.GetDocumentsRequest(page_token=page.next_page_token), timeout=10)
+        assert [*page.documents, *rest.documents] == [d.encode() for d in running.kr.node.kept_documents()]
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.GetDocuments(pb.GetDocumentsRequest(page_token="5"), timeout=10)
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     await eventually(lambda: running.nl.trust.holds(card.digest))
     await eventually(lambda: running.nl.node.store.position_of(card.digest) is not None)
 
