@@ -327,12 +327,6 @@ class Trust:
         missions = {name for name, mission in view.missions.items() if mission.node == node}
         return frozenset(name for name, desk in view.desks.items() if desk.mission in missions)
 
-    def host_of(self, desk: str) -> str:
-        """The node that hosts a desk's mission, by the newest roster of its party; empty for a desk that it does not list."""
-        view = self._newest_roster(desk)
-        listed = view.desks.get(desk) if view is not None else None
-        return view.missions[listed.mission].node if view is not None and listed is not None else ""
-
     def _newest_roster(self, name: str) -> RosterView | None:
         chain = self._held.chain_of(name)
         return chain.newest if chain else None
