@@ -24,12 +24,13 @@ from exchange import files, tls, wire
 from exchange.clock import now_ms
 from exchange.envelope import prune
 from exchange.errors import IdentityError
-from exchange.node import authority
+from exchange.node import authority, quota
 from exchange.node.attaching import Attaching
 from exchange.node.core import Node
+from exchange.node.doors import Doors
 from exchange.node.follow import Follower
 from exchange.node.quota import Limits, Quotas
-from exchange.node.service import EnrolService, ExchangeService
+from exchange.node.service import Callers, EnrolService, ExchangeService
 from exchange.node.shelf import Shelf
 from exchange.pouch.orders import Tray
 from exchange.store.sqlite import SqliteStore
@@ -50,6 +51,10 @@ STATUS: Final = "status.json"
 FRESH_STATUS_MS: Final = 10_000
 HOUSEKEEPING_MS: Final = 3_600_000
 KEEP_S: Final = 1.0
+# Of all callers; each has a bound of its own (exchange/node/quota.py).
+CALLS: Final = 4_000
+ENROLLING: Final = 256
+ENROL_REQUEST_S: Final = 5.0
 
 log = structlog.get_logger("tocsin.node")
 
@@ -179,6 +184,7 @@ class App:
             limit_bytes=self.settings.attachment_bytes,
             keep_ms=self.settings.attachment_days * founding.DAY_MS,
         )
+        self._callers = Callers(self.node, self.clock)
         self._followers: dict[str, tuple[Follower, asyncio.Task[None]]] = {}
         self._bundle = (0, 0)
         self._certificates: tuple[int, bytes] = (-1, b"")
@@ -350,14 +356,18 @@ class App:
             self._fetch_configuration,  # type: ignore[arg-type]  # None means: as before
             require_client_authentication=True,
         )
-        return _listen(self.settings.endpoint, credentials, calls=2000)
+        return _listen(
+            self.settings.endpoint, credentials, calls=CALLS, doors=Doors(self._callers.caller_of, most=quota.MAX_OPEN)
+        )
 
     def _enrol_server(self) -> grpc.aio.Server:
         # Renewed at each handshake, as the other listener's: whoever comes here has no other way in.
         credentials = grpc.dynamic_ssl_server_credentials(
             self._enrol_configuration(), self._enrol_configuration, require_client_authentication=False
         )
-        return _listen(self.settings.enrol_endpoint, credentials, calls=16)
+        # Anybody may come here: nobody keeps a place for long.
+        doors = Doors(lambda _: "", most=ENROLLING, request_s=ENROL_REQUEST_S)
+        return _listen(self.settings.enrol_endpoint, credentials, calls=ENROLLING, doors=doors)
 
     async def _keep(self) -> None:
         """Follow every peer of the rosters, take new documents from the bundle, renew our certificate, apply retention."""
@@ -463,8 +473,8 @@ class App:
             log.warning("status is stale: revocations may be unknown", party=party)
 
 
-def _listen(endpoint: str, credentials: grpc.ServerCredentials, *, calls: int) -> grpc.aio.Server:
-    server = grpc.aio.server(options=wire.SERVER_OPTIONS, maximum_concurrent_rpcs=calls)
+def _listen(endpoint: str, credentials: grpc.ServerCredentials, *, calls: int, doors: Doors) -> grpc.aio.Server:
+    server = grpc.aio.server(options=wire.SERVER_OPTIONS, maximum_concurrent_rpcs=calls, interceptors=[doors])
     if not server.add_secure_port(endpoint, credentials):
         raise UsageError(f"cannot listen on {endpoint}", hint="is another node running there?")
     return server

@@ -25,6 +25,7 @@ from keys.errors import PeerError, TocsinError
 T = TypeVar("T")
 Arguments = TypeVarTuple("Arguments")
 MAX_WAITING: Final = 512
+MAX_WAITING_BYTES: Final = 64_000_000
 CACHED_STREAMS: Final = 10_000
 
 
@@ -109,7 +110,7 @@ class Intake:
     async def _publish(self, parsed: envelope.Parsed, by: str, now_ms: int) -> asyncio.Future[Receipt]:
         if (known := await self._receipt_of(parsed)) is not None:
             return known
-        if self._writer.waiting >= MAX_WAITING:
+        if self._writer.waiting >= MAX_WAITING or self._writer.waiting_bytes >= MAX_WAITING_BYTES:
             raise LimitError(f"{self._writer.waiting} envelopes wait for the disk")
         header = self.admission.admit(parsed, now_ms=now_ms, answered=(await self._answered(parsed)).get).header
         if header.sender != by:

@@ -1,6 +1,9 @@
-"""How much one verified caller may ask of a node over time: token buckets, by name. No clock: `now_ms` comes in."""
+"""How much one verified caller may ask of a node: over time, in token buckets by name; at once, in open calls.
 
-from collections import OrderedDict
+No clock: `now_ms` comes in.
+"""
+
+from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,6 +12,9 @@ from exchange.errors import LimitError
 HOUR_MS: Final = 3_600_000
 # Only rostered names come this far; some thousands of desks and nodes at most.
 MAX_NAMES: Final = 16_384
+# An honest desk has one for each channel, one for what it sends, and some that end at once; a link that broke leaves its
+# own behind until it is noticed.
+MAX_OPEN: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,3 +124,27 @@ class Quotas:
                     hint=f"send again in {wait_ms} ms",
                     retry_after_ms=wait_ms,
                 )
+
+
+class Open:
+    """The calls that each caller has open."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._calls = Counter[str]()
+
+    def enter(self, name: str) -> None:
+        """One more.
+
+        Raises:
+            LimitError: It has too many.
+        """
+        if self._calls[name] >= self._most:
+            raise LimitError(f"{name or 'unknown callers'}: {self._most} calls are open already", hint="close some")
+        self._calls[name] += 1
+
+    def leave(self, name: str) -> None:
+        """One less."""
+        self._calls[name] -= 1
+        if not self._calls[name]:
+            del self._calls[name]

@@ -6,7 +6,7 @@ from them: the same envelope comes again as an entry, then without its bytes, on
 
 import asyncio
 import contextlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -24,8 +24,10 @@ QUIET_S: Final = 1.0
 # Sent early and not yet confirmed, of one call: what its reader has to hold.
 EARLY_BYTES: Final = 4_000_000
 EARLY_ENTRIES: Final = 256
-# One for each channel is honest; each holds a batch in memory while its reader is slow.
+# One for each channel is honest; each holds a batch in memory while its reader is slow, some four times over. So those of
+# one caller share what one call may have.
 MAX_CALLS: Final = 64
+LEAST_BYTES: Final = 32_768
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,12 @@ class Feed:
     waiting: deque[NewEntry] = field(default_factory=deque)
     unconfirmed: dict[bytes, int] = field(default_factory=dict)
     lost: bool = False
+    calls: Callable[[], int] = lambda: 1
+    """How many calls its caller has open."""
+
+    def share(self, amount: int) -> int:
+        """This call's part of what one caller may have."""
+        return max(LEAST_BYTES, amount // self.calls())
 
     def offer(self, entry: NewEntry) -> None:
         """Send an entry early, if it is for this call and there is room; if not, it comes in its time."""
@@ -68,7 +76,7 @@ class Feed:
             not self.live
             or entry.id in self.unconfirmed
             or len(self.unconfirmed) >= EARLY_ENTRIES
-            or held > EARLY_BYTES
+            or held > self.share(EARLY_BYTES)
         ):
             return
         wanted = self.wanted()
@@ -106,6 +114,7 @@ class Readers:
         self._store, self._workers, self._head = store, workers, head
         # Not a set: who came first is woken first, so that a simulation repeats.
         self._feeds: dict[Feed, None] = {}
+        self._calls = Counter[str]()
         self._ending = False
 
     def wake(self) -> None:
@@ -162,10 +171,11 @@ class Readers:
             LimitError: The caller has too many calls open.
             StoreError: What was sent early is lost.
         """
-        feed = Feed(caller, lambda: Wanted(desks(), channels, without), early)
-        if sum(one.caller == caller for one in self._feeds) >= MAX_CALLS:
+        feed = Feed(caller, lambda: Wanted(desks(), channels, without), early, calls=lambda: self._calls[caller])
+        if self._calls[caller] >= MAX_CALLS:
             raise LimitError(f"{caller} has {MAX_CALLS} subscriptions open", hint="close some")
         self._feeds[feed] = None
+        self._calls[caller] += 1
         try:
             # Closed with this one, not when memory is next tidied up.
             async with contextlib.aclosing(self._batches(feed, position, follow, seen_size)) as batches:
@@ -173,6 +183,9 @@ class Readers:
                     yield batch
         finally:
             del self._feeds[feed]
+            self._calls[caller] -= 1
+            if not self._calls[caller]:
+                del self._calls[caller]
 
     async def _batches(self, feed: Feed, position: int, follow: bool, seen_size: int) -> AsyncGenerator[Batch, None]:
         loop = asyncio.get_running_loop()
@@ -191,7 +204,8 @@ class Readers:
                 batch = Batch((), note, (), position)
             else:
                 before = seen_size if sent_size is None else sent_size
-                batch = await self._workers.run(self._batch, position, note, size, before, feed.wanted())
+                most = feed.share(READ_BYTES)
+                batch = await self._workers.run(self._batch, position, note, size, before, feed.wanted(), most)
             batch = replace(batch, rows=[(feed.confirm(row), proof) for row, proof in batch.rows])
             moved = batch.next_position > position
             feed.live = batch.next_position >= size
@@ -210,11 +224,11 @@ class Readers:
                     yield Batch((), note, (), position)
                     sent_at = loop.time()
 
-    def _batch(self, position: int, note: bytes, size: int, sent_size: int, wanted: Wanted) -> Batch:
+    def _batch(self, position: int, note: bytes, size: int, sent_size: int, wanted: Wanted, most_bytes: int) -> Batch:
         """All that a batch needs of the store, in one visit to its thread."""
         rows, after = self._store.read(
             position,
-            limit_bytes=READ_BYTES,
+            limit_bytes=most_bytes,
             limit_rows=READ_ROWS,
             desks=wanted.desks,
             channels=wanted.channels,

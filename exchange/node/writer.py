@@ -108,6 +108,11 @@ class Writer:
         """How many wait for the disk."""
         return len(self._queue)
 
+    @property
+    def waiting_bytes(self) -> int:
+        """How much waits for the disk."""
+        return sum(waiting.size for waiting in self._queue)
+
     # ---- life
 
     async def start(self) -> None:
