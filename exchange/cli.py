@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from exchange import attachment_cli, files, incident_cli, policy, report
+from exchange import attachment_cli, files, incident_cli, log_cli, policy, report
 from exchange import desk as desks
 from exchange.clock import now_ms
 from exchange.desk import Delivery, Desk, DeskSettings, Event
@@ -420,6 +420,10 @@ app.command("push")(incident_cli.push)
 app.command("audit")(incident_cli.audit)
 desk_app.command("panic")(incident_cli.panic)
 node_app.command("touched")(incident_cli.touched)
+node_app.command("new-log")(log_cli.node_new_log)
+node_app.command("accept-log")(log_cli.node_accept_log)
+node_app.command("clashes")(log_cli.node_clashes)
+desk_app.command("clashes")(log_cli.desk_clashes)
 
 
 @app.command()

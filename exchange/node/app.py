@@ -24,6 +24,7 @@ from exchange import files, tls, wire
 from exchange.clock import now_ms
 from exchange.envelope import prune
 from exchange.errors import IdentityError
+from exchange.history import number_of, origin_of
 from exchange.node import authority, quota
 from exchange.node.attaching import Attaching
 from exchange.node.core import Node
@@ -55,6 +56,9 @@ KEEP_S: Final = 1.0
 CALLS: Final = 4_000
 ENROLLING: Final = 256
 ENROL_REQUEST_S: Final = 5.0
+# A peer that is cut off must not keep a node from starting; who refuses at once costs nothing.
+ASK_S: Final = 3.0
+MAX_LATER: Final = 64
 
 log = structlog.get_logger("tocsin.node")
 
@@ -83,6 +87,12 @@ class NodeSettings(files.Settings):
             Limits(self.desk_envelopes_per_s, self.desk_bytes_per_s, self.desk_documents_per_hour, each),
             Limits(self.peer_envelopes_per_s, self.peer_bytes_per_s, self.peer_documents_per_hour, each),
         )
+
+
+def newest_log(directory: Path) -> Path:
+    """The database of a node's newest log: `log.db`, or that of the log that continues it in `log-<n>`."""
+    later = [int(path.name[4:]) for path in directory.glob("log-*") if path.name[4:].isdecimal()]
+    return directory / f"log-{max(later)}" / "log.db" if later else directory / "log.db"
 
 
 def status(directory: Path) -> dict[str, object]:
@@ -152,6 +162,8 @@ class App:
     directory: Path
     passphrase: bytes = field(default=b"", repr=False)
     clock: Callable[[], int] = now_ms
+    log: Path | None = None
+    """Database of its log; None = the newest in the directory."""
 
     def __post_init__(self) -> None:
         """Read settings and keys; nothing runs yet."""
@@ -168,7 +180,7 @@ class App:
         workers, disk, signer = self._workers
         self.node = Node(
             self.settings.name,
-            store=SqliteStore(self.directory / "log.db"),
+            store=SqliteStore(self.log or newest_log(self.directory)),
             trust=self.trust,
             log_key=log_keys[0],
             clock=self.clock,
@@ -294,6 +306,8 @@ class App:
 
     async def _take_bundle(self) -> None:
         """Take the documents of the bundle: at start, and whenever the party's authority replaced the file since."""
+        if self.node.barred is not None:
+            return
         path = self.directory / files.BUNDLE
         try:
             found = path.stat()
@@ -312,6 +326,7 @@ class App:
 
     async def _start(self, stack: contextlib.AsyncExitStack) -> None:
         await self._stand(stack)
+        await self._ask_peers()
         self._tend_keys()
         server, enrol = self._server(), self._enrol_server()
         self._health = health.aio.HealthServicer()
@@ -339,6 +354,42 @@ class App:
         if waiting_for := self._waiting_for():
             log.warning("waiting for documents", node=self.settings.name, what=waiting_for)
         log.info("serving", node=self.settings.name, endpoint=self.settings.endpoint, entries=self.node.store.size())
+
+    async def _ask_peers(self) -> None:
+        """Before anything is appended: whether a peer saw more of our log than is here. Who does not answer is asked later."""
+        peers = self.peers()
+        answers = await asyncio.gather(*(self.shown_by(peer) for peer in peers), return_exceptions=True)
+        for peer, answer in zip(peers, answers, strict=True):
+            for note in answer if isinstance(answer, list) else ():
+                try:
+                    await self.node.heard(note, by=peer)
+                except TocsinError as error:
+                    log.warning("a head that is shown as ours is not", peer=peer, text=str(error))
+
+    def peers(self) -> list[str]:
+        """The other nodes of the rosters."""
+        nodes = self.trust.nodes() if self.trust.founded else ()
+        return sorted({node.node for node in nodes} - {self.settings.name})
+
+    async def shown_by(self, peer: str) -> list[bytes]:
+        """The newest head that a peer saw of our log, and of each later one; nothing of it is verified.
+
+        Raises:
+            TocsinError: It does not answer.
+        """
+        notes, origin = list[bytes](), self.node.origin
+        try:
+            async with self.connect(peer) as channel:
+                stub = rpc.ExchangeStub(channel)
+                while len(notes) < MAX_LATER:
+                    answer = await stub.GetCheckpoint(pb.GetCheckpointRequest(origin=origin), timeout=ASK_S)
+                    notes += filter(None, (answer.checkpoint, answer.later))
+                    if not answer.later:
+                        break
+                    origin = origin_of(self.settings.name, number_of(origin, self.settings.name) + 1)
+        except grpc.aio.AioRpcError as failure:
+            raise wire.error_from(failure) from None
+        return notes
 
     async def _end_tasks(self, keeping: asyncio.Task[None]) -> None:
         tasks = [keeping, *(task for _, task in self._followers.values())]
@@ -377,8 +428,7 @@ class App:
                 await self._take_bundle()
             except TocsinError as error:
                 log.error("cannot take the bundle", reason=error.reason, text=str(error))
-            nodes = self.trust.nodes() if self.trust.founded else ()
-            wanted = {node.node for node in nodes} - {self.settings.name}
+            wanted = set(self.peers())
             for peer, (_, task) in list(self._followers.items()):
                 if task.done():
                     # It ends only by a mistake of ours; one peer's bytes must not end it for good.
@@ -412,7 +462,9 @@ class App:
             "duplicates": self.node.counters.duplicates,
             "refused": self.node.counters.refused,
             "forks": self.node.forks,
-            # Who saw our log longer than it is: restored from a backup, it must go on as a new log.
+            "log": self.node.origin,
+            # Why nothing is appended: restored from a backup, it must go on as a new log.
+            "barred": str(self.node.barred or ""),
             "seen_longer": self.node.claims.still(self.node.store.size()),
             "clashes": [str(clash) for clash in self.node.clashes.held],
             "peers": {

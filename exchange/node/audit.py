@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from exchange import checkpoint, envelope, refusal
+from exchange.history import head_leaf
 from exchange.merkle import parent, root_of
-from exchange.node.core import Node, origin_of
+from exchange.node.core import Node
 from exchange.node.logkeys import listed
 from exchange.store.contract import Row
 from exchange.v1 import envelope_pb2 as env
@@ -88,6 +89,8 @@ def leaf_of(row: Row) -> bytes:
     try:
         if row.kind == pb.ENTRY_KIND_DOCUMENT:
             return documents.decode(row.data).digest
+        if row.kind == pb.ENTRY_KIND_HEAD:
+            return head_leaf(row.data)
         if row.kind == pb.ENTRY_KIND_REFUSAL:
             return refusal.leaf_of(refusal.body_of(row.data))
         if row.kind == pb.ENTRY_KIND_ENVELOPE and row.pruned:
@@ -164,7 +167,7 @@ def _peers(node: Node) -> Iterator[Finding]:
     for peer in node.trust.nodes() if node.trust.founded else ():
         if peer.node == node.name:
             continue
-        origin = origin_of(peer.node)
+        origin = node.followed(peer.node)
         note = node.store.note(origin)
         if not note:
             own = party_of(peer.node) == party_of(node.name)

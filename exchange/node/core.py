@@ -11,8 +11,10 @@ from typing import Final, TypeVar, TypeVarTuple
 
 import structlog
 
+from exchange import checkpoint, history
 from exchange.admission import Admission
-from exchange.errors import LimitError, ProofError, StaleError
+from exchange.errors import LimitError, ProofError, StaleError, StoreError
+from exchange.history import Seen
 from exchange.node.claims import Claims
 from exchange.node.clashes import Clashes
 from exchange.node.entries import document_entry
@@ -32,7 +34,7 @@ from exchange.v1 import exchange_pb2 as pb
 from exchange.workers import Workers
 from keys import documents
 from keys.encoding import digest
-from keys.errors import PeerError, TocsinError
+from keys.errors import PeerError, TocsinError, UsageError
 from keys.suite import Signer
 from keys.trust import MissingDocumentError, Trust, party_of
 
@@ -75,19 +77,20 @@ class Node:
         quotas: Quotas | None = None,
     ) -> None:
         self.name = name
-        self.origin = origin_of(name)
+        self.origin = origin_in(store, name)
         self.store = store
         self.trust = trust
         self.admission = Admission(trust)
         self.counters = Counters()
         self._readable: dict[tuple[str, int], frozenset[str]] = {}
+        self._followed: dict[str, str] = {}
         self.log_keys = LogKeys(name, trust, [log_key], clock=clock)
         self.witnesses = Witnesses(name, self.origin, store=store, trust=trust, log_keys=self.log_keys, workers=workers)
         self._clock = clock
         self._workers = workers
         self._signer = signer or workers
         self.quotas = quotas or Quotas()
-        self.claims = Claims()
+        self.claims = Claims(self.origin, store)
         self.clashes = Clashes(store, workers)
         self._refusals = Refusals(name, trust=trust, keys=self.log_keys, quotas=self.quotas)
         self.readers = Readers(store, workers, head=lambda: self._writer.note)
@@ -145,8 +148,16 @@ class Node:
             if position_after <= position:
                 break
             position = position_after
+        for origin in self.store.cursors():
+            peer = node_of(origin)
+            if history.number_of(origin, peer) > history.number_of(self.followed(peer), peer):
+                self._followed[peer] = origin
         self.witnesses.load()
         self.clashes.load()
+        held = self.claims.load()
+        # It stands in a later log of ours, or the right disk is back.
+        if held is not None and not self.holds_head(held.head):
+            self._stand_back(held)
 
     async def stop(self) -> None:
         """Finish what waits, then close the store."""
@@ -166,10 +177,79 @@ class Node:
     def _sign(self, size: int) -> bytes:
         return self.log_keys.sign(self.origin, size, self.store.root(size))
 
+    # ---- heads of our own log that others saw
+
+    async def heard(self, note: bytes, *, by: str) -> None:
+        """Others show a head that this node signed. If our log does not hold it, nothing is appended any more.
+
+        Args:
+            note: A checkpoint of this node, as it is shown.
+            by: Who shows it.
+
+        Raises:
+            ProofError: This node did not sign it.
+        """
+        head = checkpoint.parse(note)
+        ours = history.number_of(self.origin, self.name)
+        number = history.number_of(head.origin, self.name)
+        if number < ours or (number == ours and await self._read(self.holds_head, head)):
+            return
+        checkpoint.verify_any(note, self.log_keys.ever(), name=self.name)
+        self.claims.note(by, head.size, self._writer.size)
+        if await self._read(self.claims.prove, Seen(head, note)):
+            self._stand_back(Seen(head, note))
+
+    def holds_head(self, head: checkpoint.Checkpoint) -> bool:
+        """Whether our log extends a head; blocks."""
+        return head.origin == self.origin and head.size <= self.store.size() and self.store.root(head.size) == head.root
+
+    def _stand_back(self, seen: Seen) -> None:
+        held, head = self._writer.durable_size or self.store.size(), seen.head
+        self._writer.bar(
+            StoreError(
+                f"{head.origin} was seen with {head.size} entries, signed by this node, and what is here, {held} of "
+                f"{self.origin}, does not hold them: was the disk restored from a backup?",
+                hint="stop the node, then `tocsin node new-log DIRECTORY`; see Disaster in docs/OPERATIONS.md",
+            )
+        )
+
+    @property
+    def barred(self) -> StoreError | None:
+        """Why nothing is appended: others saw more of our log than we hold; None = all is well."""
+        return self._writer.barred
+
+    # ---- logs of others
+
+    def followed(self, peer: str) -> str:
+        """Origin of the log of a peer that is followed: the first, or the newest that was found to continue it."""
+        return self._followed.get(peer, history.origin_of(peer, 1))
+
+    def follows(self, peer: str, origin: str) -> None:
+        """Another log of a peer is followed from now on; its cursor and checkpoint are durable."""
+        self._followed[peer] = origin
+
+    async def accept(self, origin: str) -> None:
+        """Follow a peer's log though it does not continue the one that was seen: a person decided. The evidence stays.
+
+        Raises:
+            UsageError: No such log was refused.
+        """
+        peer = node_of(origin) if origin.count("/") == 2 else ""
+        shown = [clash.shown for clash in self.clashes.held if clash.shown.head.origin == origin]
+        ours = self.followed(peer)
+        if not shown or history.number_of(origin, peer) <= history.number_of(ours, peer):
+            raise UsageError(
+                f"no log {origin!r} after {ours} was refused", hint="see `clashes` of `tocsin node status`"
+            )
+        newest = max(shown, key=lambda seen: seen.head.size)
+        await self._writer.enqueue(None, {origin: 0}, {origin: newest.note}).durable
+        self.follows(peer, origin)
+
     # ---- taking
 
     async def publish(self, data: bytes, *, by: str, now_ms: int) -> tuple[bytes, asyncio.Future[Receipt]]:
         """See Intake.publish."""
+        self._writer.require_open()
         return await self._intake.publish(data, by=by, now_ms=now_ms)
 
     async def preview(self, data: bytes, *, origin: str, now_ms: int) -> Preview:
@@ -187,6 +267,7 @@ class Node:
         place: Position | None = None,
     ) -> Waiting | None:
         """See Intake.follow."""
+        self._writer.require_open()
         return await self._intake.follow(data, identity, origin=origin, now_ms=now_ms, preview=preview, place=place)
 
     def move_cursor(self, origin: str, position: int, note: bytes) -> Waiting:
@@ -212,7 +293,11 @@ class Node:
             now_ms: Milliseconds UTC.
             by: The caller that offers them; empty when they are our own or a followed log's.
             origin: The followed log that holds them.
+
+        Raises:
+            StoreError: The disk failed, or nothing is appended any more.
         """
+        self._writer.require_open()
         results: list[tuple[bytes, TocsinError | None]] = []
         kept = []
         for data in encoded:
@@ -241,6 +326,10 @@ class Node:
         """The documents up to the first that the log does not hold yet: what is shown must not be gone after a crash."""
         held = self.trust.documents()
         return list(itertools.takewhile(lambda document: document.digest not in self._writer.unkept, held))
+
+    async def holds(self, leaf: bytes) -> bool:
+        """Whether the log has an entry on disk."""
+        return await self._read(self.store.position_of, leaf) is not None
 
     async def _unlogged(self, identity: bytes) -> bool:
         """Whether a document is held in memory only: the disk failed when it came."""
@@ -287,6 +376,12 @@ class Node:
         if origin in ("", self.origin):
             return self.witnesses.under(self._writer.note)
         return await self._read(self.store.note, origin) or b""
+
+    async def later_checkpoint(self, caller: str, origin: str) -> bytes:
+        """For a node that asks about a log of its own: the newest checkpoint seen of a later one; empty when none was."""
+        newest = self.followed(caller)
+        asked = origin.startswith(f"tocsin/{caller}/") and origin != newest
+        return await self.stored_checkpoint(newest) if asked else b""
 
     async def proof(self, leaf: bytes, size: int, from_size: int) -> pb.GetProofResponse:
         """Inclusion and consistency proofs.
@@ -420,7 +515,7 @@ class Node:
         """
         if seen_size > self._writer.size:
             self.claims.note(caller, seen_size, self._writer.size)
-        without = "" if "/" in caller or echo else origin_of(caller)
+        without = "" if "/" in caller or echo else self.followed(caller)
         return self.readers.subscribe(
             caller,
             lambda: self.readable_by(caller),
@@ -433,9 +528,13 @@ class Node:
         )
 
 
-def origin_of(node: str) -> str:
-    """The name of a node's log."""
-    return f"tocsin/{node}/1"
+def origin_in(store: Store, node: str) -> str:
+    """The name of a node's log in a store: it begins with the head of the log before it, or it is the first. Blocks."""
+    first = store.get(0)
+    if first is None or first.kind != pb.ENTRY_KIND_HEAD:
+        return history.origin_of(node, 1)
+    before = checkpoint.parse(first.data).origin
+    return history.origin_of(node, history.number_of(before, node) + 1)
 
 
 def node_of(origin: str) -> str:

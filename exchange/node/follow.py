@@ -12,13 +12,14 @@ from typing import Final
 import grpc
 import structlog
 
-from exchange import checkpoint, wire
+from exchange import checkpoint, history, wire
 from exchange.errors import LimitError, LogClashError, ProofError, SenderEndedError
-from exchange.history import Seen, require_extends
+from exchange.history import Seen
 from exchange.merkle import verify_inclusion
 from exchange.node import reading
-from exchange.node.core import WAITS, Node, origin_of
+from exchange.node.core import WAITS, Node
 from exchange.node.intake import Preview
+from exchange.node.logkeys import listed
 from exchange.node.reading import HEARTBEAT_S
 from exchange.node.writer import Waiting
 from exchange.standing import Position
@@ -61,7 +62,9 @@ class Follower:
         while True:
             try:
                 async with self._connect(self.peer) as channel:
-                    await self._stream(rpc.ExchangeStub(channel))
+                    stub = rpc.ExchangeStub(channel)
+                    await self._ask_for_own(stub)
+                    await self._stream(stub)
                 delay = BACKOFF_S[0]
             except grpc.aio.AioRpcError as failure:
                 self.state = f"down: {wire.error_from(failure)}"
@@ -77,29 +80,60 @@ class Follower:
             await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
             delay = min(2 * delay, BACKOFF_S[1])
 
-    async def _stream(self, stub: rpc.ExchangeStub) -> None:
-        origin = origin_of(self.peer)
-        self.position = await self._node.cursor(origin)
+    async def catch_up(self) -> None:
+        """Fetch what the peer has, also of our own log, up to its newest entry.
+
+        Raises:
+            TocsinError: The peer does not answer, or what it shows is not of one history.
+        """
+        try:
+            async with self._connect(self.peer) as channel:
+                await self._stream(rpc.ExchangeStub(channel), echo=True)
+        except grpc.aio.AioRpcError as failure:
+            raise wire.error_from(failure) from None
+        except TimeoutError:
+            raise wire.UnreachableError(f"{self.peer} fell silent") from None
+
+    async def _ask_for_own(self, stub: rpc.ExchangeStub) -> None:
+        """What the peer saw of our log: if that is more than we hold, we were restored from a backup, and stand back."""
+        request = pb.GetCheckpointRequest(origin=self._node.origin)
+        seen = await stub.GetCheckpoint(request, timeout=CALL_S)
+        for note in filter(None, (seen.checkpoint, seen.later)):
+            await self._node.heard(note, by=self.peer)
+        if self._node.barred is not None:
+            raise self._node.barred.with_traceback(None)
+
+    async def _stream(self, stub: rpc.ExchangeStub, *, echo: bool = False) -> None:
+        origin = self._node.followed(self.peer)
         stored = await self._node.stored_checkpoint(origin)
         self._seen = Seen.of(stored) if stored else None
+        another = await self._read_log(stub, origin, echo=echo)
+        if another is not None and await self._read_log(stub, another, echo=echo) is not None:
+            raise ProofError(f"{self.peer} shows another log at each call")
+
+    async def _read_log(self, stub: rpc.ExchangeStub, origin: str, *, echo: bool) -> str | None:
+        """Take what comes of a log; the origin of another one that the peer shows instead, None at the end."""
+        self.position = await self._node.cursor(origin)
         early = asyncio.get_running_loop().time() >= self._early_from_s
-        echo = await self._restored(stub)
         request = pb.SubscribeRequest(
             position=self.position,
-            follow=True,
-            early=early,
+            follow=not echo,
+            early=early and not echo,
             echo=echo,
-            seen_size=self._seen.head.size if self._seen else 0,
+            seen_size=self._seen.head.size if self._seen and self._seen.head.origin == origin else 0,
         )
         call = stub.Subscribe(request)
-        cosigning = asyncio.create_task(self._cosign(stub, origin))
+        cosigning = asyncio.create_task(self._cosign(stub))
         try:
             while True:
                 # Not wait_for: before Python 3.12 it can swallow a cancellation, and the node would not stop.
                 async with asyncio.timeout(3 * HEARTBEAT_S):
                     response = await call.read()
                 if not isinstance(response, pb.SubscribeResponse):
-                    return
+                    return None
+                if response.checkpoint and (shown := self._verify_note(response.checkpoint).origin) != origin:
+                    self._require_later(Seen.of(response.checkpoint))
+                    return shown
                 await self._take(stub, origin, response)
                 self.state = "following"
         finally:
@@ -107,15 +141,13 @@ class Follower:
             call.cancel()
             self._forget_early()
 
-    async def _restored(self, stub: rpc.ExchangeStub) -> bool:
-        """Whether the peer has seen more of our log than we hold: then what our own desks wrote is fetched back too."""
-        request = pb.GetCheckpointRequest(origin=self._node.origin)
-        seen = (await stub.GetCheckpoint(request, timeout=CALL_S)).checkpoint
-        held = checkpoint.parse(self._node.checkpoint).size
-        if not seen or checkpoint.parse(seen).size <= held:
-            return False
-        self._node.claims.note(self.peer, checkpoint.parse(seen).size, held)
-        return True
+    def _require_later(self, shown: Seen) -> None:
+        """A peer goes on in another log, never back: that the later one continues is asked when it is read from its start."""
+        if self._seen is None:
+            return
+        seen = history.number_of(self._seen.head.origin, self.peer)
+        if history.number_of(shown.head.origin, self.peer) <= seen:
+            history.require_extends(self._seen, shown, ())
 
     async def _pace(self, response: pb.SubscribeResponse) -> None:
         """A peer that sends too much is read slower: its own flow control holds it back."""
@@ -142,14 +174,14 @@ class Follower:
             self._early.clear()
             self._early_from_s = asyncio.get_running_loop().time() + NOT_EARLY_S
 
-    async def _cosign(self, stub: rpc.ExchangeStub, origin: str) -> None:
+    async def _cosign(self, stub: rpc.ExchangeStub) -> None:
         """Sign the newest head we verified and persisted, at most once a second."""
         signed = 0
         while True:
             await asyncio.sleep(COSIGN_EVERY_S)
             if self._seen is None or self._seen.head.size == signed:
                 continue
-            note = await self._node.stored_checkpoint(origin)
+            note = await self._node.stored_checkpoint(self._seen.head.origin)
             try:
                 if not await self._acknowledged(stub, checkpoint.parse(note)):
                     continue
@@ -175,14 +207,17 @@ class Follower:
             self._shown.add(ending)
         return True
 
-    def _verify_note(self, note: bytes, origin: str) -> checkpoint.Checkpoint:
+    def _verify_note(self, note: bytes) -> checkpoint.Checkpoint:
         entry = self._node.trust.node(self.peer)
         if entry is None:
             raise ProofError(f"{self.peer} is in no roster any more")
         verified = checkpoint.verify(note, entry.log_key.suite, entry.log_key.key, name=self.peer)
-        if verified.origin != origin:
-            raise ProofError(f"{self.peer} signed a checkpoint of another log")
+        history.number_of(verified.origin, self.peer)
         return verified
+
+    def _verify_kept(self, note: bytes) -> checkpoint.Checkpoint:
+        """A head that the peer signed once, with whatever key."""
+        return checkpoint.verify_any(note, listed(self._node.trust, self.peer), name=self.peer)
 
     async def _take(self, stub: rpc.ExchangeStub, origin: str, response: pb.SubscribeResponse) -> None:
         await self._pace(response)
@@ -190,10 +225,14 @@ class Follower:
             await self._preview(origin, data)
         if response.early and not response.checkpoint:
             return
-        head = self._verify_note(response.checkpoint, origin)
+        head = self._verify_note(response.checkpoint)
         shown = Seen(head, response.checkpoint)
-        # A rolled-back or forked log is caught here.
-        require_extends(self._seen, shown, response.consistency)
+        # A rolled-back or forked log is caught here, and a new one that denies what was seen of the old.
+        if (self._seen is None or self._seen.head.origin != origin) and history.number_of(origin, self.peer) > 1:
+            heads = history.continued(head, response.entries, verify=self._verify_kept)
+            history.require_continues(self._seen, shown, heads)
+        else:
+            history.require_extends(self._seen, shown, response.consistency)
         if not self.position <= response.next_position <= head.size:
             raise ProofError(f"{self.peer} counts beyond its own checkpoint, or backwards")
         taken: list[Waiting] = []
@@ -226,6 +265,10 @@ class Follower:
         elif response.next_position != self.position or self._seen is None or head.size > self._seen.head.size:
             self._node.pass_by(origin, response.next_position, response.checkpoint)
         await asyncio.gather(*(waiting.durable for waiting in taken))
+        if origin != self._node.followed(self.peer):
+            self._node.follows(self.peer, origin)
+            self._shown.clear()
+            log.warning("the peer goes on in a new log, which continues the one seen", peer=self.peer, origin=origin)
         self.position, self._seen = response.next_position, shown
 
     async def _envelope(self, stub: rpc.ExchangeStub, entry: pb.Entry, origin: str) -> Waiting | None:
@@ -251,6 +294,9 @@ class Follower:
         document = documents.decode(entry.data)
         if document.digest != entry.leaf:
             raise ProofError("the leaf is not that document")
+        if await self._node.holds(entry.leaf):
+            # A log that is read again from its start begins with what was replaced since.
+            return
         [(_, error)] = await self._node.take_documents([entry.data], now_ms=self._clock(), origin=origin)
         if error is not None:
             raise error

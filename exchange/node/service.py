@@ -211,8 +211,17 @@ class ExchangeService(AttachmentCalls, PlaceCalls):
         self, request: pb.GetCheckpointRequest, context: wire.Context
     ) -> pb.GetCheckpointResponse:
         """The newest checkpoint of a log."""
-        await self._caller(context)
-        response = pb.GetCheckpointResponse(checkpoint=await self._node.stored_checkpoint(request.origin[:256]))
+        caller = await self._caller(context)
+        if request.seen:
+            try:
+                await self._node.heard(request.seen, by=caller)
+            except TocsinError as error:
+                # Signed with a key that counts no more, or a lie: it says nothing about our log.
+                log.info("a head that is shown as ours is not", caller=caller, reason=error.reason, text=str(error))
+        response = pb.GetCheckpointResponse(
+            checkpoint=await self._node.stored_checkpoint(request.origin[:256]),
+            later=await self._node.later_checkpoint(caller, request.origin[:256]),
+        )
         if request.origin in ("", self._node.origin):
             response.cosigned = self._node.witnesses.newest()
         return response

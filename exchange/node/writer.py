@@ -94,6 +94,8 @@ class Writer:
         self._tasks: list[asyncio.Task[None]] = []
         self._committing = True
         self._closing = False
+        self.barred: StoreError | None = None
+        """Why nothing is taken any more; None = all is well."""
         self.pending: dict[bytes, Waiting] = {}
         self.unkept: dict[bytes, NewEntry] = {}
         """Documents that the log does not hold yet, by digest: queued, or lost when the disk failed."""
@@ -131,6 +133,21 @@ class Writer:
 
     # ---- queueing
 
+    def bar(self, error: StoreError) -> None:
+        """Take nothing from now on, and say why; what was queued before goes to disk."""
+        if self.barred is None:
+            log.error("nothing is appended any more", text=str(error))
+        self.barred = error
+
+    def require_open(self) -> None:
+        """Raise what `bar` was given.
+
+        Raises:
+            StoreError: Nothing is taken any more.
+        """
+        if self.barred is not None:
+            raise self.barred.with_traceback(None)
+
     def enqueue(
         self,
         entry: NewEntry | None,
@@ -140,7 +157,12 @@ class Writer:
         refusals: Sequence[RefusalRecord] = (),
         forks: Sequence[ForkRecord] = (),
     ) -> Waiting:
-        """Queue an entry whose id is neither pending nor in the log, and what goes with it, for one commit or none."""
+        """Queue an entry whose id is neither pending nor in the log, and what goes with it, for one commit or none.
+
+        Raises:
+            StoreError: Nothing is taken any more.
+        """
+        self.require_open()
         waiting = self._waiting(entry, cursors, notes, refusals, forks)
         for origin in waiting.cursors:
             # Older than what is queued now: it must not come after it.
@@ -178,7 +200,7 @@ class Writer:
             self._flushing.cancel()
             self._flushing = None
         (cursors, notes), self._remembered = self._remembered, ({}, {})
-        if cursors:
+        if cursors and self.barred is None:
             self.enqueue(None, cursors, notes)
 
     # ---- committing

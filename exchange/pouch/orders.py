@@ -1,4 +1,4 @@
-"""Orders: pack, unpack, take documents, audit the log, list what a key signed.
+"""Orders: pack, unpack, take documents, audit the log, list what a key signed, accept a log, export contradictions.
 
 Carried out on a node that was started, whether it serves or only stands still. A serving node finds orders in its tray, a
 directory only its owner can write to: the log is open in one process alone.
@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from exchange import files
 from exchange.errors import PouchError
-from exchange.node import audit, touched
+from exchange.node import audit, clashes, touched
 from exchange.node.core import Node
 from exchange.pouch.pack import pack, packed_up_to
 from exchange.pouch.unpack import Unpacked, unpack
@@ -39,7 +39,7 @@ class Order(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    do: Literal["pack", "unpack", "take", "touched", "audit"]
+    do: Literal["pack", "unpack", "take", "touched", "audit", "accept", "clashes"]
     file: str = ""
     key: str = ""
     receiver: str = ""
@@ -69,6 +69,12 @@ async def _perform(node: Node, order: Order, clock: Callable[[], int]) -> dict[s
         return await asyncio.to_thread(touched.write, node, bytes.fromhex(order.key), path)
     if order.do == "audit":
         return {"findings": [asdict(finding) for finding in await asyncio.to_thread(audit.audit, node)]}
+    if order.do == "accept":
+        await node.accept(order.file)
+        return {"accepted": order.file}
+    if order.do == "clashes":
+        found = [(clash.rule, clash.seen.note, clash.shown.note) for clash in node.clashes.held]
+        return {"files": [str(one) for one in await asyncio.to_thread(clashes.export, path, found)]}
     if order.do == "unpack":
         return shown(await unpack(node, path, clock=clock))
     last = await asyncio.to_thread(packed_up_to, node, order.receiver)

@@ -7,7 +7,7 @@ from typing import Final
 
 from exchange import checkpoint
 from exchange.errors import PouchError
-from exchange.node.core import Node, origin_of
+from exchange.node.core import Node
 from exchange.pouch import format as pouch
 from exchange.store.contract import Row
 from exchange.v1 import evidence_pb2 as ev
@@ -124,7 +124,7 @@ def _parts(node: Node, receiver: str, position: int, size: int) -> Iterator[tupl
         if after <= position:
             break
         position = after
-    seen = node.store.note(origin_of(receiver))
+    seen = node.store.note(node.followed(receiver))
     if seen:
         yield pb.PART_KIND_COSIGNATURE, node.cosign(seen)
 

@@ -17,7 +17,7 @@ from exchange import checkpoint, envelope
 from exchange.checkpoint import Checkpoint
 from exchange.errors import LimitError, PouchError, ProofError
 from exchange.merkle import verify_consistency, verify_inclusion
-from exchange.node.core import WAITS, Node, origin_of
+from exchange.node.core import WAITS, Node
 from exchange.node.entries import hinted
 from exchange.node.writer import Receipt
 from exchange.pouch import format as pouch
@@ -87,7 +87,7 @@ async def unpack(node: Node, path: Path, *, clock: Callable[[], int]) -> Unpacke
 class _Unpacking:
     def __init__(self, node: Node, manifest: pb.Manifest, clock: Callable[[], int]) -> None:
         self._node, self._manifest, self._clock = node, manifest, clock
-        self._origin = origin_of(manifest.sender)
+        self._origin = node.followed(manifest.sender)
         self._head: Checkpoint | None = None
         self._flight: list[tuple[ReadPart, str, asyncio.Future[object]]] = []
         self._done = Unpacked(manifest.sender)
@@ -118,7 +118,10 @@ class _Unpacking:
         key = entry.log_key
         head = checkpoint.verify(self._manifest.checkpoint, key.suite, key.key, name=self._manifest.sender)
         if head.origin != self._origin:
-            raise ProofError(f"{self._manifest.sender} signed a head of another log")
+            raise ProofError(
+                f"{self._manifest.sender} signed a head of {head.origin}, and {self._origin} is followed",
+                hint="a log that continues another is taken over the network first",
+            )
         self._head = head
         stored = await self._node.stored_checkpoint(self._origin)
         self._done.linked = self._extends(checkpoint.parse(stored) if stored else None, head)

@@ -168,18 +168,22 @@ class DocumentResult(_message.Message):
     def __init__(self, digest: _Optional[bytes] = ..., rule: _Optional[str] = ..., text: _Optional[str] = ...) -> None: ...
 
 class GetCheckpointRequest(_message.Message):
-    __slots__ = ("origin",)
+    __slots__ = ("origin", "seen")
     ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    SEEN_FIELD_NUMBER: _ClassVar[int]
     origin: str
-    def __init__(self, origin: _Optional[str] = ...) -> None: ...
+    seen: bytes
+    def __init__(self, origin: _Optional[str] = ..., seen: _Optional[bytes] = ...) -> None: ...
 
 class GetCheckpointResponse(_message.Message):
-    __slots__ = ("checkpoint", "cosigned")
+    __slots__ = ("checkpoint", "cosigned", "later")
     CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
     COSIGNED_FIELD_NUMBER: _ClassVar[int]
+    LATER_FIELD_NUMBER: _ClassVar[int]
     checkpoint: bytes
     cosigned: bytes
-    def __init__(self, checkpoint: _Optional[bytes] = ..., cosigned: _Optional[bytes] = ...) -> None: ...
+    later: bytes
+    def __init__(self, checkpoint: _Optional[bytes] = ..., cosigned: _Optional[bytes] = ..., later: _Optional[bytes] = ...) -> None: ...
 
 class GetProofRequest(_message.Message):
     __slots__ = ("leaf", "size", "from_size")

@@ -13,10 +13,11 @@ from exchange.demo.found import NODES
 from exchange.node.core import Node
 from exchange.node.entries import envelope_entry, header_of
 from exchange.node.service import ExchangeService
+from exchange.store.sqlite import SqliteStore
 from exchange.v1 import envelope_pb2 as env
 from exchange.v1 import exchange_pb2 as pb
-from keys import documents
-from keys.trust import party_of
+from keys import documents, suite
+from keys.trust import Trust, party_of
 from tests.simulation import disks, faults, scenarios
 from tests.simulation.exchange import Said, Simulation
 from tests.simulation.machines import NodeMachine
@@ -92,6 +93,13 @@ class Hostile(Simulation):
         self.forged: set[bytes] = set()
         self._founding = {document.digest for document in self.founded.held}
 
+    def make_node(self, machine: NodeMachine, store: SqliteStore, trust: Trust, log_key: suite.SigningKey) -> Node:
+        node = super().make_node(machine, store, trust, log_key)
+        if machine.name in self.liars:
+            # An honest node would stand back when it is shown more of its log than it holds.
+            node.heard = _deaf  # type: ignore[method-assign]
+        return node
+
     def make_service(self, machine: NodeMachine, node: Node) -> ExchangeService:
         return _Lying(self, node, machine) if machine.name in self.liars else super().make_service(machine, node)
 
@@ -111,6 +119,10 @@ class Hostile(Simulation):
         assert other.store is not None
         for identity in self.forged:
             assert other.store.position_of(identity) is None, f"{other.name} took an envelope that nobody signed"
+
+
+async def _deaf(note: bytes, *, by: str) -> None:
+    """What others saw of its log is nothing to a liar."""
 
 
 async def inject(sim: Hostile) -> None:
