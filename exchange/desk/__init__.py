@@ -7,7 +7,19 @@ print(delivery.report.summary, delivery.sender, delivery.receipt)
 """
 
 from exchange.desk.desk import Desk, init
-from exchange.desk.events import Conflict, Delivery, Event, Gap, Overdue, Refused, Stale, Unconfirmed
+from exchange.desk.events import (
+    Conflict,
+    Delivery,
+    Event,
+    Gap,
+    Overdue,
+    Refused,
+    SealedAgain,
+    Stale,
+    Unconfirmed,
+    Undelivered,
+    Unopened,
+)
 from exchange.desk.settings import DeskSettings
 from exchange.desk.sync import SyncDesk
 
@@ -20,8 +32,11 @@ __all__ = [
     "Gap",
     "Overdue",
     "Refused",
+    "SealedAgain",
     "Stale",
     "SyncDesk",
     "Unconfirmed",
+    "Undelivered",
+    "Unopened",
     "init",
 ]

@@ -1,6 +1,7 @@
 """What a desk hears: deliveries, and the facts that must never be silence."""
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from exchange.report import clean_message
 from exchange.v1 import report_pb2 as rep
@@ -157,15 +158,16 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """An envelope that was not opened here, or one of ours that was refused for good."""
+    """An envelope that was not opened here, or one of ours that was refused for good; `node` says so, where another one does."""
 
     id: bytes
     rule: str
     text: str
+    node: str = ""
 
     def __str__(self) -> str:
         """In words."""
-        return f"refused by {self.rule}: {self.text}"
+        return f"refused{f' at {self.node}' if self.node else ''} by {self.rule}: {self.text}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,4 +222,60 @@ class Restored:
         )
 
 
-Event = Restored | Clash | Gap | Stale | Conflict | Refused | Overdue | Unconfirmed
+@dataclass(frozen=True, slots=True)
+class Undelivered:
+    """A node did not prove in time that it holds what was sent to desks it hosts; `why` where it said anything."""
+
+    node: str
+    count: int
+    since_ms: int
+    why: str = ""
+
+    def __str__(self) -> str:
+        """In words."""
+        text = f"{self.node} did not show that it has {envelopes(self.count)}, the oldest of {utc(self.since_ms)}"
+        return f"{text}: {self.why}" if self.why else text
+
+
+@dataclass(frozen=True, slots=True)
+class Unopened:
+    """A desk did not acknowledge in time what its node has."""
+
+    desk: str
+    channel: str
+    count: int
+    since_ms: int
+
+    def __str__(self) -> str:
+        """In words."""
+        what = envelopes(self.count)
+        return f"{self.desk} did not acknowledge {what} on {self.channel}, the oldest of {utc(self.since_ms)}"
+
+
+@dataclass(frozen=True, slots=True)
+class SealedAgain:
+    """What an envelope said is said again in another: its time ended before these nodes had it."""
+
+    old: bytes
+    new: bytes
+    nodes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """In words."""
+        lacking = ", ".join(self.nodes)
+        return f"envelope {self.old.hex()[:16]} expired before {lacking} had it: sealed again as {self.new.hex()[:16]}"
+
+
+def envelopes(count: int) -> str:
+    """A number of envelopes in words."""
+    return "1 envelope" if count == 1 else f"{count} envelopes"
+
+
+def utc(time_ms: int) -> str:
+    """A time for people."""
+    return f"{datetime.fromtimestamp(time_ms / 1000, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+Event = (
+    Restored | Clash | Gap | Stale | Conflict | Refused | Overdue | Unconfirmed | Undelivered | Unopened | SealedAgain
+)

@@ -10,12 +10,14 @@ from exchange.desk.contents import shell_of
 from exchange.desk.holdings import Holdings
 from exchange.desk.outbox import Outgoing
 from exchange.desk.queue import Batch, Queue, Said, Way
-from exchange.errors import PolicyError
+from exchange.errors import PolicyError, StoreError
 from exchange.v1 import envelope_pb2 as env
 from exchange.v1 import report_pb2 as rep
 from keys.encoding import parse_canonical
 from keys.errors import TocsinError, UsageError
+from keys.keystore import KeystoreError
 from keys.trust import AgreementView, RosterView, week_of
+from keys.v1 import documents_pb2 as docs
 
 LINGER_S: Final = 0.01
 BATCH_BYTES: Final = 900_000
@@ -199,6 +201,50 @@ class Sealing:
                 failed.append((identity, error))
         return failed
 
+    async def seal_expired(self, expired: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes | TocsinError]]:
+        """Say again what envelopes said that were taken, and that no log takes any more, in new streams, in their order.
+
+        Args:
+            expired: (id, header) of each.
+
+        Returns:
+            For each what says it now: an id, empty where nothing in it is worth saying again; or why nothing does.
+        """
+        async with self._numbering:
+            outcomes = await self._own.workers.run(self._sealed_expired, expired)
+        self._grew()
+        return outcomes
+
+    def _sealed_expired(self, expired: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes | TocsinError]]:
+        archive, outcomes = self._own.archive, list[tuple[bytes, bytes | TocsinError]]()
+        headers = [(identity, parse_canonical(env.Header, data)) for identity, data in expired]
+        with archive.transaction():
+            # Whoever lacks these misses their numbers for good: what is said from now on must not wait for them.
+            for stream in dict.fromkeys(header.stream for _, header in headers):
+                archive.forget_stream(stream)
+        for identity, header in headers:
+            named = tuple(reader.desk for reader in header.audience) if header.marking == docs.MARKING_RED else ()
+            try:
+                items = [raw for raw in archive.content(identity).items if not _of_its_time(raw)]
+                row = (
+                    self._seal(Way(header.channel, header.marking, named, header.answers), items, {}) if items else None
+                )
+                with archive.transaction():
+                    if row is not None:
+                        archive.keep_sealed(row)
+                        archive.keep_sealed_again(identity, row.id)
+                    else:
+                        archive.give_up_on(identity)
+                outcomes.append((identity, row.id if row is not None else b""))
+            except (StoreError, KeystoreError):
+                # Our own disk: it is tried again.
+                raise
+            except TocsinError as error:
+                with archive.transaction():
+                    archive.give_up_on(identity)
+                outcomes.append((identity, error))
+        return outcomes
+
     def _seal(self, way: Way, items: Sequence[bytes], heads: Heads, *, tries: int = 0) -> Outgoing:
         """Seal at the next number of the stream; the number is used once this row is durable."""
         now = self._own.clock()
@@ -263,6 +309,13 @@ class Sealing:
         for reader in audience:
             draft.audience.add(desk=reader)
         return draft
+
+
+def _of_its_time(raw: bytes) -> bool:
+    """Whether an item says only how the exchange stood when it was sealed."""
+    item = rep.Item()
+    item.ParseFromString(raw)
+    return item.WhichOneof("kind") in ("heartbeat", "closing")
 
 
 def _encoded(one: rep.Report | rep.Item, now_ms: int) -> bytes:

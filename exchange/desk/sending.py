@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import itertools
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import grpc
@@ -27,11 +27,21 @@ SAME_AGAIN: Final = frozenset({"LIMIT", "STORE_FAILED", "UNREACHABLE", "STATUS_S
 
 
 class Sending:
-    """Empties the outbox."""
+    """Empties the outbox.
 
-    def __init__(self, holdings: Holdings, link: Link, witness: Witness) -> None:
+    Args:
+        holdings: What the desk holds.
+        link: To the node.
+        witness: Of its log.
+        taken: Called when envelopes have their receipts.
+    """
+
+    def __init__(
+        self, holdings: Holdings, link: Link, witness: Witness, *, taken: Callable[[], None] = lambda: None
+    ) -> None:
         self._own, self._link, self._witness = holdings, link, witness
         self.sealing = Sealing(holdings, grew=self.grew)
+        self._taken = taken
         self._outbox_grew = asyncio.Event()
         self._outbox_empty = asyncio.Event()
 
@@ -98,8 +108,10 @@ class Sending:
                 taken = list(itertools.takewhile(lambda one: not one[1].rule, answered))
                 for _ in answered:
                     room.release()
-                if taken and not await self._own.workers.run(self._settle, taken, response.checkpoint):
-                    self._outbox_empty.set()
+                if taken:
+                    if not await self._own.workers.run(self._settle, taken, response.checkpoint):
+                        self._outbox_empty.set()
+                    self._taken()
                 if len(taken) < len(answered):
                     await self._refused(*answered[len(taken)])
                     return

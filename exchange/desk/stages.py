@@ -204,7 +204,7 @@ class Stages(DeskFile):
         with failing(), self._lock:
             return [channel for (channel,) in self._db.execute("SELECT DISTINCT channel FROM unopened").fetchall()]
 
-    def forget_unopened(self, identities: Iterable[bytes], *, due_ms: int) -> None:
+    def forget_unopened(self, identities: Iterable[bytes], *, due_ms: int = 0) -> None:
         """These are acknowledged by all, and what was due before a time is told no more; inside a transaction."""
         self._db.executemany("DELETE FROM unopened WHERE id = ?", [(identity,) for identity in identities])
         self._db.execute("DELETE FROM unopened WHERE due_ms <= ?", (due_ms,))
@@ -266,6 +266,11 @@ class Stages(DeskFile):
                 (limit,),
             ).fetchall()
         return [Owed(*row) for row in rows]
+
+    def owing(self) -> int:
+        """How many envelopes are to be acknowledged."""
+        with failing(), self._lock:
+            return int(self._db.execute("SELECT count(*) FROM owed").fetchone()[0])
 
     def acknowledged(self, identities: Iterable[bytes]) -> None:
         """Envelopes are owed nothing any more; inside a transaction."""
