@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from exchange.desk.deskfile import failing
+from exchange.desk.moves import Moves
 from exchange.desk.outbox import Outbox
 from exchange.desk.sheets import Sheets
 from exchange.desk.stages import Stages
-from exchange.v1 import envelope_pb2 as env
 from keys.encoding import digest
 
 ID_BYTES: Final = 16
@@ -49,7 +49,7 @@ class Clashed:
     shown: bytes
 
 
-class Archive(Outbox, Sheets, Stages):
+class Archive(Outbox, Sheets, Stages, Moves):
     """The desk's file: what it sent and what it read."""
 
     def header_of(self, identity: bytes) -> bytes | None:
@@ -173,30 +173,6 @@ class Archive(Outbox, Sheets, Stages):
 
     def _note_said(self, keys: Sequence[bytes]) -> None:
         self._db.executemany("INSERT INTO said (key) VALUES (?)", zip(keys))
-
-    def at_number(self, header: env.Header) -> bytes | None:
-        """Id of an opened envelope at the number and in the stream that a header names; rarely asked, so not indexed."""
-        with failing(), self._lock:
-            rows = self._db.execute(
-                "SELECT id, header FROM received WHERE sender = ? AND seq = ?", (header.sender, header.seq)
-            ).fetchall()
-        same = (bytes(identity) for identity, held in rows if env.Header.FromString(held).stream == header.stream)
-        return next(same, None)
-
-    def last_read(self, stream: bytes) -> tuple[int, bytes] | None:
-        """(seq, id) of the newest envelope of a stream that was read."""
-        with failing(), self._lock:
-            row: tuple[int, bytes] | None = self._db.execute(
-                "SELECT seq, id FROM reading WHERE stream = ?", (stream,)
-            ).fetchone()
-            return row
-
-    def set_last_read(self, stream: bytes, seq: int, identity: bytes) -> None:
-        """Move a stream; inside a transaction."""
-        self._db.execute(
-            "INSERT INTO reading VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq, id = excluded.id",
-            (stream, seq, identity),
-        )
 
     def cursor(self, channel: str) -> int:
         """Next log position wanted for a channel."""

@@ -6,19 +6,43 @@ from google.protobuf.message import DecodeError
 
 from exchange.desk.archive import Received
 from exchange.desk.events import Delivery, Origin, Receipt
+from exchange.v1 import envelope_pb2 as env
 from exchange.v1 import report_pb2 as rep
 
 CONTROL: Final = frozenset({"acknowledgement", "heartbeat", "closing", "refusal"})
 
+STEERING: Final = frozenset({"heartbeat", "closing"})
+"""Kinds that a desk draws on itself; its reader is told what follows from them."""
+
+
+def claimed(data: bytes) -> env.Header:
+    """The header that an unverified envelope claims; an empty one where it cannot be read."""
+    header, outer = env.Header(), env.Envelope()
+    try:
+        outer.ParseFromString(data)
+        header.ParseFromString(outer.header)
+    except DecodeError:
+        return env.Header()
+    return header
+
 
 def is_control(raw: bytes) -> bool:
     """Whether an item steers the exchange instead of reporting: what a reader may answer with."""
+    return _kind(raw) in CONTROL
+
+
+def is_heartbeat(raw: bytes) -> bool:
+    """Whether an item is a heartbeat."""
+    return _kind(raw) == "heartbeat"
+
+
+def _kind(raw: bytes) -> str:
     item = rep.Item()
     try:
         item.ParseFromString(raw)
     except DecodeError:
-        return False
-    return item.WhichOneof("kind") in CONTROL
+        return ""
+    return item.WhichOneof("kind") or ""
 
 
 def origin_of(received: Received) -> Origin:

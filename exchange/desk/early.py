@@ -7,9 +7,10 @@ from typing import Final
 from exchange import envelope
 from exchange.admission import Admitted
 from exchange.desk.archive import Received
-from exchange.desk.deliveries import origin_of, to_delivery
+from exchange.desk.deliveries import STEERING, origin_of, to_delivery
 from exchange.desk.events import Delivery, Origin
 from exchange.errors import LimitError
+from exchange.v1 import envelope_pb2 as env
 
 # Twice what an honest node sends ahead.
 MAX_BYTES: Final = 8_000_000
@@ -44,22 +45,22 @@ class Early:
     Args:
         admit: Every rule; None for an envelope that is not to be read (our own, or known already).
         unseal: Opens what was admitted.
-        last_read: The newest number of a stream that was read.
+        last_read: The newest number of a sender's stream that was read.
     """
 
     def __init__(
         self,
         admit: Callable[[envelope.Parsed], Admitted | None],
         unseal: Callable[[Admitted], envelope.Opened],
-        last_read: Callable[[bytes], tuple[int, bytes] | None],
+        last_read: Callable[[str, bytes], tuple[int, bytes] | None],
     ) -> None:
         self._admit, self._unseal, self._last_read = admit, unseal, last_read
         self._held: dict[bytes, Glimpse] = {}
         self._bytes = 0
-        self._last: dict[bytes, int] = {}
+        self._last: dict[tuple[str, bytes], int] = {}
 
-    def take(self, data: bytes, version: int) -> tuple[bytes, list[Delivery]]:
-        """Check and open an envelope; its id, and what can be shown of it in order.
+    def take(self, data: bytes, version: int) -> tuple[env.Header | None, bytes, list[Delivery]]:
+        """Check and open an envelope; its header and id, and what can be shown of it in order; no header if nothing is.
 
         Raises:
             LimitError: The node sends more than it confirms.
@@ -72,22 +73,23 @@ class Early:
         glimpse = self._held[parsed.id] = Glimpse(data, version)
         glimpse.admitted = self._admit(parsed)
         if glimpse.admitted is None:
-            return parsed.id, []
+            return None, parsed.id, []
         header = glimpse.admitted.header
-        last = self._last.get(header.stream)
+        last = self._last.get((header.sender, header.stream))
         if last is None:
-            read = self._last_read(header.stream)
+            read = self._last_read(header.sender, header.stream)
             last = read[0] if read else 0
         glimpse.opened = self._unseal(glimpse.admitted)
         # Shown out of order it would hide that something before it is missing.
         if header.prev_seq == last and header.seq > last:
-            self._last[header.stream] = header.seq
+            self._last[header.sender, header.stream] = header.seq
             glimpse.origin = origin_of(_unconfirmed(parsed, glimpse.admitted, glimpse.opened))
             glimpse.deliveries = [
                 to_delivery(glimpse.origin, index, raw, glimpse.admitted.warnings)
                 for index, raw in enumerate(glimpse.opened.items)
             ]
-        return parsed.id, glimpse.deliveries
+            glimpse.deliveries = [delivery for delivery in glimpse.deliveries if delivery.kind not in STEERING]
+        return header, parsed.id, glimpse.deliveries
 
     def confirmed(self, identity: bytes) -> Glimpse | None:
         """What came early under this id; it is forgotten here."""

@@ -106,17 +106,46 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Numbers of a stream that did not come: withheld, or still under way."""
+    """Numbers of a stream that its sender stands by and that could not be had.
+
+    `node` was asked for them and gave nothing that counts; `holders` proved that the last of them is in their log: a node
+    that is both withholds it. Both are empty where nobody could be asked.
+    """
 
     sender: str
     channel: str
     stream: bytes
     first: int
     last: int
+    node: str = ""
+    holders: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """In words."""
-        return f"numbers {self.first} to {self.last} of {self.sender} on {self.channel} are missing"
+        text = f"numbers {self.first} to {self.last} of {self.sender} on {self.channel} are missing"
+        if self.node:
+            text += f": {self.node} gives nothing that counts for them"
+        for holder in self.holders:
+            text += f", {'and' if holder == self.node else 'but'} {holder} holds number {self.last}"
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class Silent:
+    """A sender promised to be heard by a time that is over: it is down, or one of the nodes between holds it back."""
+
+    sender: str
+    channel: str
+    next_by_ms: int
+    nodes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """In words."""
+        by = datetime.fromtimestamp(self.next_by_ms / 1000, UTC)
+        return (
+            f"{self.sender} promised to be heard on {self.channel} by {by:%Y-%m-%dT%H:%MZ} and is not: it is down, or "
+            f"{' or '.join(self.nodes)} holds it back"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +305,35 @@ def utc(time_ms: int) -> str:
     return f"{datetime.fromtimestamp(time_ms / 1000, UTC):%Y-%m-%d %H:%M} UTC"
 
 
+@dataclass(frozen=True, slots=True)
+class NewLog:
+    """The node was restored from a backup and goes on in a new log, which continues the one that this desk read.
+
+    `sealed_again` envelopes of this desk were acknowledged and then lost: nobody had taken them. They are sent again.
+    """
+
+    origin: str
+    sealed_again: int = 0
+
+    def __str__(self) -> str:
+        """In words."""
+        if self.sealed_again:
+            return f"{self.origin} does not hold {envelopes(self.sealed_again)} of this desk: sealed and sent again"
+        return f"the node was restored from a backup and goes on in {self.origin}: it is read from its start"
+
+
 Event = (
-    Restored | Clash | Gap | Stale | Conflict | Refused | Overdue | Unconfirmed | Undelivered | Unopened | SealedAgain
+    Restored
+    | NewLog
+    | Clash
+    | Gap
+    | Silent
+    | Stale
+    | Conflict
+    | Refused
+    | Overdue
+    | Unconfirmed
+    | Undelivered
+    | Unopened
+    | SealedAgain
 )

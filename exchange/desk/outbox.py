@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, cast
 
-from exchange.desk.contents import Contents, whole_of
+from exchange.desk.contents import whole_of
 from exchange.desk.deskfile import failing
+from exchange.desk.streams import Streams
 from keys.v1 import documents_pb2 as docs
 
 MAX_TRIES: Final = 4
@@ -57,7 +58,7 @@ class Unsealed(NamedTuple):
     items: tuple[bytes, ...]
 
 
-class Outbox(Contents):
+class Outbox(Streams):
     """The sending part of the desk's file."""
 
     def keep_sealed(self, row: Outgoing) -> None:
@@ -185,5 +186,6 @@ class Outbox(Contents):
             ).fetchall()
 
     def forget_stream(self, stream: bytes) -> None:
-        """The next envelope to its audience starts a new stream; inside a transaction."""
+        """The next envelope to its audience starts a new stream, and its readers are to be told; inside a transaction."""
+        self.note_ended(stream)
         self._db.execute("DELETE FROM sending WHERE stream = ?", (stream,))

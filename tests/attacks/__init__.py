@@ -28,10 +28,10 @@ show the refusal alone. Written by `python -m tests.attacks`, checked by test_su
 10 attacks/test_streams: test_10_a_log_that_holds_an_envelope_twice_delivers_it_once [knows]
 10 node/test_node: test_duplicate_keeps_its_position_also_after_restart
 10 pouch/test_pouch: test_twice_does_no_harm
-11 attacks/test_streams: test_11_every_order_but_the_senders_is_told [_number]
-11 attacks/test_streams: test_11_every_subset_that_a_node_withholds_is_named [_number]
-12 attacks/test_streams: test_12_an_envelope_that_denies_the_one_before_is_told [_number]
-12 attacks/test_streams: test_12_two_envelopes_at_one_number_are_told [_number]
+11 attacks/test_streams: test_11_every_order_is_put_right [number]
+11 attacks/test_streams: test_11_every_subset_that_a_node_withholds_is_named [number]
+12 attacks/test_streams: test_12_an_envelope_that_denies_the_one_before_is_told [number]
+12 attacks/test_streams: test_12_two_envelopes_at_one_number_are_told [number]
 12 desk/test_witness: test_a_log_rolled_back_between_sessions_is_refused_and_both_heads_prove_it
 12 desk/test_witness: test_without_the_check_a_rolled_back_log_is_taken [require_extends]
 12 node/test_node: test_fork_in_a_followed_log_is_kept_flagged_and_shown
@@ -74,7 +74,7 @@ show the refusal alone. Written by `python -m tests.attacks`, checked by test_su
 22 attacks/test_nodes: test_22_no_memory_disk_or_log_of_a_node_holds_the_text [aead_seal]
 22 attacks/test_nodes: test_22_what_a_node_injects_or_alters_reaches_no_other_log [verify]
 22 desk/test_desk: test_22_no_disk_or_log_holds_the_text
-23 attacks/test_streams: test_23_a_restored_desk_gives_its_readers_notice [_number]
+23 attacks/test_streams: test_23_a_restored_desk_gives_its_readers_notice [number]
 23 attacks/test_streams: test_23_a_restored_desk_never_repeats_a_key [urandom]
 24 attacks/test_attacks: test_24_a_padded_varint_is_refused [parse_canonical]
 24 attacks/test_attacks: test_24_one_content_has_one_encoding [parse_canonical]
@@ -130,8 +130,8 @@ show the refusal alone. Written by `python -m tests.attacks`, checked by test_su
 33 attacks/test_chains: test_33_a_roster_edit_does_not_refuse_mail_under_way [superseded_ms]
 33 pouch/test_pouch: test_33_a_pouch_under_way_for_13_days_through_three_rosters_is_taken
 34 attacks/test_streams: test_34_a_node_that_refuses_and_keeps_frames_nobody [forget_stream]
-34 attacks/test_streams: test_34_withdrawn_numbers_are_neither_gap_nor_conflict [_number]
 34 attacks/test_streams: test_34_withdrawn_numbers_are_neither_gap_nor_conflict [at_number]
+34 attacks/test_streams: test_34_withdrawn_numbers_are_neither_gap_nor_conflict [number]
 35 desk/test_desk: test_35_using_an_id_first_does_not_silence_its_owner [said]
 36 desk/test_desk: test_36_numbers_leak_nothing_of_what_others_are_told [stream_of]
 37 attacks/test_attacks: test_37_a_refused_envelope_leaves_no_trace_in_the_rules

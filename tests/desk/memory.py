@@ -98,6 +98,14 @@ class Log:
                 answer.entries.add(position=position, kind=kind, data=data, leaf=leaf, proof=self.proof(position))
         return answer
 
+    def places(self, node: str, request: pb.GetPlacesRequest) -> pb.GetPlacesResponse:
+        """Where the log of a node holds leaves: the same everywhere here."""
+        answer = pb.GetPlacesResponse(checkpoint=self.note(node))
+        for position, (leaf, _, _) in enumerate(self.entries):
+            if leaf in request.leaves:
+                answer.places.add(leaf=leaf, position=position, proof=self.proof(position))
+        return answer
+
     def read(self, node: str, request: pb.SubscribeRequest) -> pb.SubscribeResponse:
         """Everything from a position on, in one answer."""
         answer = pb.SubscribeResponse(checkpoint=self.note(node), next_position=len(self.entries))
@@ -165,6 +173,9 @@ class _Stub:
 
     async def GetNumbers(self, request: pb.GetNumbersRequest, timeout: float) -> pb.GetNumbersResponse:  # noqa: N802
         return self._log.numbers(self._node, request)
+
+    async def GetPlaces(self, request: pb.GetPlacesRequest, timeout: float) -> pb.GetPlacesResponse:  # noqa: N802
+        return self._log.places(request.node or self._node, request)
 
     def Subscribe(self, request: pb.SubscribeRequest) -> _Call:  # noqa: N802
         return _Call(ready=(self._log.read(self._node, request),))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from exchange import envelope
-from exchange.desk import Delivery, Desk, Refused, archive, reading
+from exchange.desk import Delivery, Desk, Refused, archive, opening
 from exchange.desk.couriers import Couriers
 from exchange.errors import CourierError
 from exchange.report import new_report_id
@@ -254,7 +254,7 @@ async def test_what_came_before_its_key_opens_when_the_bag_arrives(exchange: Exc
     async with exchange.open(SEOUL) as desk:
         came = [delivery async for delivery in desk.subscribe("minerals", follow=False)]
         assert sorted(map(text_of, came)) == ["one", "three", "two"]
-        assert [text_of(one) for one in came if reading.LATE in one.warnings] == ["one", "two"]
+        assert [text_of(one) for one in came if opening.LATE in one.warnings] == ["one", "two"]
         assert desk.archive.shelved() == 0
         assert await read(desk) == []
         assert desk.events() == []

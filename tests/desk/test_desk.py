@@ -435,7 +435,7 @@ async def test_a_reader_may_answer_but_not_publish_that_way(
     async with exchange.open(COMPANY) as reader:
         await reader.publish("chips", said("smuggled again"), answers=identity)
         await reader.flush(30)
-    monkeypatch.setattr("exchange.desk.reading.is_control", lambda item: True)
+    monkeypatch.setattr("exchange.desk.opening.is_control", lambda item: True)
     async with exchange.open(HAGUE) as sender:
         assert texts(await read(sender, "chips", 1)) == ["smuggled again"]
 

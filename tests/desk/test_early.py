@@ -91,7 +91,7 @@ async def test_never_confirmed_is_an_event_not_in_the_archive_and_comes_again(
 
 
 def test_a_node_that_sends_without_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    early = Early(lambda _: None, lambda _: None, lambda _: None)  # type: ignore[arg-type, return-value]
+    early = Early(lambda _: None, lambda _: None, lambda *_: None)  # type: ignore[arg-type, return-value]
     numbers = iter(range(10_000))
 
     class Parsed:
@@ -100,6 +100,6 @@ def test_a_node_that_sends_without_end_is_stopped(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr("exchange.envelope.parse", Parsed)
     for _ in range(512):
-        assert early.take(b"x", 1)[1] == []
+        assert early.take(b"x", 1)[2] == []
     with pytest.raises(LimitError):
         early.take(b"x", 1)
