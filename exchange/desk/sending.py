@@ -13,6 +13,7 @@ from exchange import merkle
 from exchange.desk.events import Refused
 from exchange.desk.holdings import Holdings
 from exchange.desk.link import Link, forever
+from exchange.desk.moving import move
 from exchange.desk.outbox import Waiting
 from exchange.desk.restored import renew_streams
 from exchange.desk.sealing import Sealing
@@ -70,6 +71,7 @@ class Sending:
         await self._link.synchronise()
         stub = await self._link.stub()
         await self._witness.compare(stub)
+        await move(self._own, self.sealing, self._witness, stub)
         await renew_streams(
             self._own, self.sealing, stub, failed=lambda i, error: self._own.event(Refused(i, error.reason, str(error)))
         )

@@ -1,5 +1,9 @@
-"""The desk as a witness: its node's log must extend what this desk saw of it, in this session and before (PROTOCOL 8.6)."""
+"""The desk as a witness: its node's log must extend what this desk saw of it, in this session and before (PROTOCOL 8.6).
 
+A node that was restored from a backup goes on in another log, which must continue the one that was seen (8.7).
+"""
+
+import asyncio
 import threading
 from collections.abc import Sequence
 from typing import Final
@@ -8,12 +12,13 @@ import grpc
 
 from exchange import history, wire
 from exchange.desk.archive import Clashed
-from exchange.desk.events import Clash
+from exchange.desk.events import Clash, NewLog
 from exchange.desk.holdings import Holdings
-from exchange.errors import LogClashError
+from exchange.errors import LogClashError, ProofError
 from exchange.history import Seen
 from exchange.v1 import exchange_pb2 as pb
 from exchange.v1 import exchange_pb2_grpc as rpc
+from keys.errors import UsageError
 
 ANSWER_S: Final = 20
 
@@ -27,6 +32,7 @@ class Witness:
         self._newest: Seen | None = None
         self._loaded = False
         self._told: set[tuple[str, bytes]] = set()
+        self._going_on = asyncio.Lock()
 
     @property
     def newest(self) -> Seen | None:
@@ -65,7 +71,7 @@ class Witness:
         try:
             history.require_extends(seen, shown, proof)
             newest = self.newest
-            if newest is not None and newest.head.size == shown.head.size:
+            if newest is not None and _same_size(newest, shown):
                 # Another call of this desk was shown the log at the same size.
                 history.require_extends(newest, shown, ())
         except LogClashError as error:
@@ -83,12 +89,83 @@ class Witness:
         self._own.event(Clash(seen.origin, error.reason, str(error)))
 
     def remember(self, shown: Seen) -> None:
-        """Keep a head that was shown to extend what was seen; inside a transaction of the archive."""
+        """Keep a head that was shown to extend what was seen; inside a transaction of the archive.
+
+        Raises:
+            ProofError: Another call was shown a later log meanwhile: nothing more is taken of this one.
+        """
         newest = self.newest
-        if newest is None or newest.head.origin != shown.head.origin or newest.head.size < shown.head.size:
+        if newest is not None and newest.head.origin != shown.head.origin:
+            raise ProofError(f"the node went on in {newest.head.origin}", hint="it is asked again")
+        if newest is None or newest.head.size < shown.head.size:
             self._own.archive.set_note(shown.head.origin, shown.note)
             with self._lock:
                 self._newest = shown
+
+    def is_later(self, note: bytes) -> bool:
+        """Whether a note is of a later log of the node than the one that is read."""
+        newest, origin = self.newest, note.partition(b"\n")[0].decode(errors="replace")
+        if newest is None or origin == newest.head.origin:
+            return False
+        # Not verified here, for each answer of the node comes by: whoever goes on verifies it.
+        return history.number_of(origin, self._own.settings.node) > self._number(newest)
+
+    def _number(self, seen: Seen) -> int:
+        return history.number_of(seen.head.origin, self._own.settings.node)
+
+    async def go_on(self, stub: rpc.ExchangeStub) -> None:
+        """The node opened another log: read that one from its start, if it continues the one that was seen.
+
+        Raises:
+            LogClashError: It denies what was seen of the old one: a person decides (`accept`).
+            TocsinError: It proves nothing, or does not answer.
+        """
+        async with self._going_on:
+            call = stub.Subscribe(pb.SubscribeRequest())
+            try:
+                async with asyncio.timeout(ANSWER_S):
+                    response = await call.read()
+            except TimeoutError:
+                raise wire.UnreachableError("the node fell silent") from None
+            finally:
+                call.cancel()
+            if not isinstance(response, pb.SubscribeResponse):
+                raise ProofError("the node does not show how its new log begins")
+            await self._own.workers.run(self._go_on, response)
+
+    def _go_on(self, response: pb.SubscribeResponse) -> None:
+        seen, shown = self.newest, self.verified(response.checkpoint)
+        if seen is not None and self._number(shown) <= self._number(seen):
+            # Another call of this desk was faster.
+            return
+        heads = history.continued(shown.head, response.entries, verify=self._own.verify_kept_note)
+        try:
+            history.require_continues(seen, shown, heads)
+        except LogClashError as error:
+            self._keep(error)
+            raise
+        self._begin(shown)
+        self._own.event(NewLog(shown.head.origin))
+
+    def _begin(self, shown: Seen) -> None:
+        with self._own.archive.transaction():
+            self._own.archive.begin_log()
+            self._own.archive.set_note(shown.head.origin, shown.note)
+        with self._lock:
+            self._newest = shown
+
+    def accept(self, origin: str) -> None:
+        """Read a log of the node though it denies what was seen of the one before: a person decided. The evidence stays.
+
+        Raises:
+            UsageError: No such log was refused.
+        """
+        notes = [Seen.of(clash.shown) for clash in self._own.archive.clashes()]
+        shown = [seen for seen in notes if seen.head.origin == origin]
+        newest = self.newest
+        if not shown or (newest is not None and self._number(shown[0]) <= self._number(newest)):
+            raise UsageError(f"no log {origin!r} was refused", hint="`tocsin audit --desk DIRECTORY` shows what was")
+        self._begin(max(shown, key=lambda seen: seen.head.size))
 
     async def compare(self, stub: rpc.ExchangeStub, shown: Seen | None = None) -> None:
         """Hold a head, or the one the node shows now, against the newest seen: two calls must not see two logs.
@@ -100,11 +177,15 @@ class Witness:
         seen = self.newest
         try:
             if shown is None:
-                answer = await stub.GetCheckpoint(pb.GetCheckpointRequest(), timeout=ANSWER_S)
-                shown = self.verified(answer.checkpoint)
-            elif seen is not None and shown.head.size < seen.head.size:
+                # With what was seen: a node that holds less was restored from a backup, and must not go on unaware.
+                request = pb.GetCheckpointRequest(seen=seen.note if seen else b"")
+                shown = self.verified((await stub.GetCheckpoint(request, timeout=ANSWER_S)).checkpoint)
+            elif seen is not None and shown.head.origin == seen.head.origin and shown.head.size < seen.head.size:
                 # Older than what another call saw since: that must extend it.
                 seen, shown = shown, seen
+            if seen is not None and self._number(shown) > self._number(seen):
+                await self.go_on(stub)
+                return
             proof: Sequence[bytes] = ()
             if seen is not None and 0 < seen.head.size < shown.head.size:
                 asked = pb.GetProofRequest(from_size=seen.head.size, size=shown.head.size)
@@ -112,3 +193,7 @@ class Witness:
         except grpc.aio.AioRpcError as failure:
             raise wire.error_from(failure) from None
         self.require_extends(seen, shown, proof)
+
+
+def _same_size(one: Seen, other: Seen) -> bool:
+    return (one.head.origin, one.head.size) == (other.head.origin, other.head.size)
