@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TextIO, cast
 
 import structlog
 import typer
@@ -24,6 +24,7 @@ from exchange.evidence import cli as evidence_cli
 from exchange.node import app as nodes
 from exchange.node import authority
 from exchange.pouch import cli as pouch_cli
+from exchange.talk import Talk
 from exchange.text import printable
 from exchange.watch import alerts_cli
 from exchange.watch import cli as watch_cli
@@ -551,6 +552,7 @@ def _errors() -> Iterator[None]:
 
 def main() -> NoReturn:
     """Entry point."""
+    sys.stderr = cast("TextIO", Talk(sys.stderr))
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),

@@ -4,14 +4,17 @@ import asyncio
 import contextlib
 import sys
 from pathlib import Path
+from typing import TextIO, cast
 
 from exchange.node.app import App
+from exchange.talk import Talk
 
 if __name__ == "__main__":
     with contextlib.suppress(ImportError):
         import uvloop
 
         uvloop.install()
+    sys.stdout = cast("TextIO", Talk(sys.stdout))
     directory = Path(sys.argv[1])
     ready = directory / "node.ready"
     ready.unlink(missing_ok=True)

@@ -64,14 +64,18 @@ class Process:
         while not self._serves():
             assert self.popen is not None
             ended = self.popen.poll()
-            assert ended is None, f"{self.name} ended with {ended}:\n{self.output.read_text()[-4000:]}"
-            assert time.monotonic() < limit, f"{self.name} does not start:\n{self.output.read_text()[-4000:]}"
+            assert ended is None, f"{self.name} ended with {ended}:\n{self.printed()}"
+            assert time.monotonic() < limit, f"{self.name} does not start:\n{self.printed()}"
             await asyncio.sleep(0.01)
         return time.monotonic() - self.began
 
     def _serves(self) -> bool:
         # What a killed one left there holds another id.
         return self.says.exists() and f'"pid": {self.pid},' in self.says.read_text()
+
+    def printed(self) -> str:
+        """The end of what it printed."""
+        return self.output.read_text()[-4000:] if self.output.is_file() else ""
 
     def send(self, number: signal.Signals) -> None:
         """A signal."""
@@ -91,7 +95,7 @@ class Process:
             return
         self.send(signal.SIGTERM)
         ended = await asyncio.to_thread(self.popen.wait, 30)
-        assert ended == 0, f"{self.name} ended with {ended}:\n{self.output.read_text()[-4000:]}"
+        assert ended == 0, f"{self.name} ended with {ended}:\n{self.printed()}"
         self.popen = None
 
 
