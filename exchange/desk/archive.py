@@ -116,17 +116,17 @@ class Archive(Outbox, Sheets, Stages, Moves):
             (identity, channel, packed),
         )
 
+    def unread_of(self, identity: bytes) -> tuple[int, ...]:
+        """Items of an opened envelope that its reader was not given yet."""
+        with failing(), self._lock:
+            row = self._db.execute("SELECT items FROM unread WHERE id = ?", (identity,)).fetchone()
+        return _indexes(row[0]) if row else ()
+
     def unread(self, channel: str) -> list[tuple[Received, tuple[int, ...]]]:
         """Opened envelopes of a channel with items not given yet, in log order."""
         with failing(), self._lock:
             rows = self._db.execute("SELECT id, items FROM unread WHERE channel = ?", (channel,)).fetchall()
-        found = [
-            (
-                self._received(identity),
-                tuple(int.from_bytes(items[k : k + 2], "little") for k in range(0, len(items), 2)),
-            )
-            for identity, items in rows
-        ]
+        found = [(self._received(identity), _indexes(items)) for identity, items in rows]
         return sorted(found, key=lambda one: one[0].position)
 
     def said(self, sender: str, named: Sequence[tuple[bytes, bytes]]) -> list[str] | None:
@@ -254,3 +254,7 @@ class Archive(Outbox, Sheets, Stages, Moves):
                 "INSERT INTO clash (time_ms, rule, seen, shown) SELECT ?, ?, ?, ? WHERE (SELECT count(*) FROM clash) < ?",
                 (clash.time_ms, clash.rule, clash.seen, clash.shown, MAX_CLASHES),
             )
+
+
+def _indexes(packed: bytes) -> tuple[int, ...]:
+    return tuple(int.from_bytes(packed[k : k + 2], "little") for k in range(0, len(packed), 2))

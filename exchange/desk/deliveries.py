@@ -11,7 +11,7 @@ from exchange.v1 import report_pb2 as rep
 
 CONTROL: Final = frozenset({"acknowledgement", "heartbeat", "closing", "refusal"})
 
-STEERING: Final = frozenset({"heartbeat", "closing"})
+STEERING: Final = frozenset({"heartbeat", "closing", "acknowledgement"})
 """Kinds that a desk draws on itself; its reader is told what follows from them."""
 
 

@@ -10,6 +10,7 @@ from exchange.desk.early import Early
 from exchange.desk.events import Conflict, Delivery, Refused
 from exchange.desk.gaps import CAME_LATE, Gaps, Unread
 from exchange.desk.holdings import Holdings
+from exchange.desk.replies import Replies
 from exchange.errors import CourierMissingError, PolicyError, ProofError, StoreError
 from exchange.standing import Position
 from exchange.v1 import envelope_pb2 as env
@@ -28,10 +29,11 @@ class Opening:
     Args:
         holdings: What the desk holds.
         gaps: Knows the numbers.
+        replies: Takes acknowledgements.
     """
 
-    def __init__(self, holdings: Holdings, gaps: Gaps) -> None:
-        self._own, self._gaps = holdings, gaps
+    def __init__(self, holdings: Holdings, gaps: Gaps, replies: Replies) -> None:
+        self._own, self._gaps, self._replies = holdings, gaps, replies
         # Whether an envelope may wait for its courier key; asked of the archive once, then known.
         self._shelved = True
 
@@ -58,6 +60,7 @@ class Opening:
         deliveries = self._deliveries(received, (*admitted.warnings, CAME_LATE) if late else admitted.warnings)
         if glimpse is not None and glimpse.shown:
             glimpse.confirm(received)
+            self._replies.owe(parsed.id, channel, deliveries)
             deliveries = []
         return Unread(channel, parsed.id, admitted.header, deliveries)
 
@@ -155,11 +158,16 @@ class Opening:
             if said == "conflict":
                 what = f"report {delivery.parsed.report.id.hex()} has two texts"
                 self._own.event(Conflict(received.sender, received.channel, what))
-        return [delivery for delivery in every if delivery.index not in repeated]
+        left = [delivery for delivery in every if delivery.index not in repeated]
+        if not left:
+            # The reader has all of it already.
+            self._replies.owe(received.id, received.channel, every)
+        return left
 
     def _heeded(self, received: Received, every: list[Delivery]) -> list[Delivery]:
-        """Heartbeats and closings are for the desk itself; all else is given."""
+        """Heartbeats, closings and acknowledgements are for the desk itself; all else is given."""
         steering = [delivery.parsed for delivery in every if delivery.kind in STEERING]
+        self._replies.take_acknowledgements(received, [item for item in steering if item.HasField("acknowledgement")])
         if steering:
             self._gaps.heed(parse_canonical(env.Header, received.header), steering)
         return [delivery for delivery in every if delivery.kind not in STEERING]

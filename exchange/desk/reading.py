@@ -2,13 +2,15 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Final
 
 import grpc
 
 from exchange import merkle, wire
 from exchange.desk import asking
+from exchange.desk.archive import Received
 from exchange.desk.asking import Answers
 from exchange.desk.deliveries import STEERING, claimed, origin_of, to_delivery
 from exchange.desk.early import Early
@@ -17,6 +19,7 @@ from exchange.desk.gaps import Gaps, Hold, Unread, in_order
 from exchange.desk.holdings import Holdings
 from exchange.desk.link import ANSWER_S, CHANNEL_CLOSED, Backoff, Link, raise_if_ours
 from exchange.desk.opening import Opening
+from exchange.desk.replies import Replies
 from exchange.desk.streams import MAX_SEQ, Missing
 from exchange.desk.witness import Witness
 from exchange.errors import CourierMissingError, LimitError, StoreError
@@ -38,44 +41,80 @@ ASKED_AGAIN: Final = 64
 class Reading:
     """Follows channels of the node's log."""
 
-    def __init__(self, holdings: Holdings, link: Link, witness: Witness) -> None:
-        self._own, self._link, self._witness = holdings, link, witness
-        self._gaps = Gaps(holdings)
-        self._opening = Opening(holdings, self._gaps)
+    def __init__(
+        self, holdings: Holdings, link: Link, witness: Witness, *, owing: Callable[[], None] = lambda: None
+    ) -> None:
+        self._own, self._link, self._witness, self._owing = holdings, link, witness, owing
+        self._gaps, self._replies = Gaps(holdings), Replies(holdings)
+        self._opening = Opening(holdings, self._gaps, self._replies)
+        # Channels that somebody reads here, and one at a time that is fetched.
+        self._read: Counter[str] = Counter()
+        self._fetching = asyncio.Lock()
         # Opened envelopes whose reader may have been given items since the archive last noted it.
         self._unread: dict[bytes, Unread] = {}
 
     async def subscribe(self, channel: str, *, follow: bool = True, early: bool = False) -> AsyncIterator[Delivery]:
         """See Desk.subscribe."""
+        async with self._fetching:
+            self._read[channel] += 1
         backoff = Backoff()
-        while True:
-            try:
-                await self._own.workers.run(self.note_given)
-                hold = Hold(self._own)
-                for unread in await self._own.workers.run(self._not_given, channel, hold):
-                    for delivery in unread.deliveries:
-                        unread.given += 1
-                        yield delivery
-                async for taken in self._subscribe(channel, hold, follow=follow, early=early and follow):
-                    backoff.reset()
-                    for unread in taken:
+        try:
+            while True:
+                try:
+                    await self._own.workers.run(self.note_given)
+                    self._tell_owing()
+                    hold = Hold(self._own)
+                    for unread in await self._own.workers.run(self._not_given, channel, hold):
                         for delivery in unread.deliveries:
                             unread.given += 1
                             yield delivery
-                if not follow:
-                    return
-            except (grpc.aio.AioRpcError, TimeoutError, PeerError, wire.UnreachableError) as failure:
-                # A node that lies is told as an event, and asked again later: it may be repaired.
-                error = wire.error_from(failure) if isinstance(failure, grpc.aio.AioRpcError) else failure
-                self._own.state = str(error) or "the node fell silent"
-                if not follow and isinstance(error, TocsinError):
-                    raise error from None
-                await self._own.workers.run(self._go_on_without, channel)
-            except grpc.aio.UsageError:
-                self._own.state = CHANNEL_CLOSED
-            except asyncio.CancelledError:
-                raise_if_ours()
-            await backoff.wait()
+                    async for taken in self._subscribe(channel, hold, follow=follow, early=early and follow):
+                        backoff.reset()
+                        for unread in taken:
+                            for delivery in unread.deliveries:
+                                unread.given += 1
+                                yield delivery
+                    if not follow:
+                        return
+                except (grpc.aio.AioRpcError, TimeoutError, PeerError, wire.UnreachableError) as failure:
+                    # A node that lies is told as an event, and asked again later: it may be repaired.
+                    error = wire.error_from(failure) if isinstance(failure, grpc.aio.AioRpcError) else failure
+                    self._own.state = str(error) or "the node fell silent"
+                    if not follow and isinstance(error, TocsinError):
+                        raise error from None
+                    await self._own.workers.run(self._go_on_without, channel)
+                except grpc.aio.UsageError:
+                    self._own.state = CHANNEL_CLOSED
+                except asyncio.CancelledError:
+                    raise_if_ours()
+                await backoff.wait()
+        finally:
+            self._read[channel] -= 1
+
+    async def fetch(self, channel: str) -> None:
+        """Take what the node has of a channel; it is given to whoever reads the channel next.
+
+        Raises:
+            TocsinError: The node does not answer, or lies.
+        """
+        async with self._fetching:
+            if self._read[channel]:
+                return
+            try:
+                async for _ in self._subscribe(channel, Hold(self._own), follow=False, early=False):
+                    pass
+            except (grpc.aio.AioRpcError, grpc.aio.UsageError, TimeoutError) as failure:
+                lost = wire.error_from(failure) if isinstance(failure, grpc.aio.AioRpcError) else None
+                raise lost or wire.UnreachableError(CHANNEL_CLOSED) from None
+            finally:
+                # It stands in the archive; here it would only grow.
+                for identity in [unread.id for unread in list(self._unread.values()) if unread.channel == channel]:
+                    self._unread.pop(identity, None)
+
+    def _tell_owing(self) -> None:
+        if self._replies.owing:
+            self._replies.owing = False
+            self._owing()
 
     def note_given(self) -> None:
         """Write down what the reader was given since the archive last noted it."""
@@ -94,6 +133,7 @@ class Reading:
             left = unread.left()
             self._own.archive.set_unread(identity, unread.channel, left)
             if not left:
+                self._replies.owe(identity, unread.channel, unread.deliveries)
                 given.append(identity)
         return given
 
@@ -106,8 +146,7 @@ class Reading:
         """What was opened, but not given to the reader before it stopped, and need not wait for a missing number."""
         found = []
         for received, left in self._own.archive.unread(channel):
-            origin = origin_of(received)
-            found.append(Unread.of(received, [to_delivery(origin, n, received.items[n], ()) for n in left]))
+            found.append(self._unread_again(received, left))
         self._unread.update({unread.id: unread for unread in found})
         return [passing for unread in in_order(found) for passing in hold.put(unread)]
 
@@ -148,6 +187,7 @@ class Reading:
                     return
                 places = await self._places(stub, response)
                 taken, head = await self._own.workers.run(self._take, channel, response, head, ahead, places, hold)
+                self._tell_owing()
                 yield taken
                 if waits_s is None and await self._own.workers.run(self._own.archive.untold, channel):
                     waits_s = 0.0
@@ -318,9 +358,13 @@ class Reading:
                 self._own.take_documents([entry.data])
             elif entry.kind == pb.ENTRY_KIND_ENVELOPE and not entry.pruned:
                 unread = self._opening.open(channel, entry, shown.note, ahead, place)
+                if unread is None:
+                    unread = self._left_by_another(entry.leaf)
                 if unread is not None:
                     self._note_unread([unread], hold)
                     return hold.put(unread)
+            elif entry.kind == pb.ENTRY_KIND_REFUSAL:
+                self._replies.take_refusal(entry)
         except (StoreError, KeystoreError):
             # Our own disk: nothing of this batch is kept, and it comes again.
             raise
@@ -331,6 +375,18 @@ class Reading:
             if isinstance(error, CourierMissingError):
                 self._opening.shelve(channel, entry, shown.note)
         return []
+
+    def _left_by_another(self, identity: bytes) -> Unread | None:
+        """What another process of this desk opened, to fetch acknowledgements, and gave nobody."""
+        if identity in self._unread or not (left := self._own.archive.unread_of(identity)):
+            return None
+        received = self._own.archive.find_received(identity)
+        return self._unread_again(received, left) if received is not None else None
+
+    @staticmethod
+    def _unread_again(received: Received, left: Iterable[int]) -> Unread:
+        origin = origin_of(received)
+        return Unread.of(received, [to_delivery(origin, n, received.items[n], ()) for n in left])
 
     def _note_unread(self, opened: Iterable[Unread], hold: Hold) -> None:
         for unread in opened:

@@ -40,6 +40,9 @@ class Log:
     entries: list[tuple[bytes, int, bytes]] = field(default_factory=list)
     hide: Callable[[bytes], bool] = lambda data: False
     """What a withholding node shows as not concerning the caller."""
+    lacks: Callable[[str, bytes], bool] = lambda node, leaf: False
+    """What is not in the log of a node that is asked for places."""
+    places_asked: list[pb.GetPlacesRequest] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.trust = Trust(self.world.lineage)
@@ -99,10 +102,11 @@ class Log:
         return answer
 
     def places(self, node: str, request: pb.GetPlacesRequest) -> pb.GetPlacesResponse:
-        """Where the log of a node holds leaves: the same everywhere here."""
+        """Where the log of a node holds leaves: the same everywhere, but for what it lacks."""
+        self.places_asked.append(request)
         answer = pb.GetPlacesResponse(checkpoint=self.note(node))
         for position, (leaf, _, _) in enumerate(self.entries):
-            if leaf in request.leaves:
+            if leaf in request.leaves and not self.lacks(node, leaf):
                 answer.places.add(leaf=leaf, position=position, proof=self.proof(position))
         return answer
 
@@ -111,7 +115,7 @@ class Log:
         answer = pb.SubscribeResponse(checkpoint=self.note(node), next_position=len(self.entries))
         answer.consistency.extend(self.consistency(request.seen_size, len(self.entries)))
         for position, (leaf, kind, data) in enumerate(self.entries):
-            wanted = kind == pb.ENTRY_KIND_DOCUMENT or channel_of(data) in request.channels
+            wanted = kind != pb.ENTRY_KIND_ENVELOPE or channel_of(data) in request.channels
             if position >= request.position and wanted and not self.hide(data):
                 answer.entries.add(position=position, kind=kind, data=data, leaf=leaf, proof=self.proof(position))
         return answer

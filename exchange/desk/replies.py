@@ -1,4 +1,4 @@
-"""Answers: what others say of what this desk sent, acknowledgements and refusals, and what it owes for what it read.
+"""Replies: what others say of what this desk sent, acknowledgements and refusals, and what it owes for what it read.
 
 Source: docs/PROTOCOL.md sections 8.3, 8.5 and 10.
 """
@@ -24,8 +24,8 @@ NOT_FINAL: Final = frozenset({ExpiredError.reason})
 """It came too late: it is sealed again when it expires here too."""
 
 
-class Answers:
-    """Takes answers as they are read, each inside a transaction of the archive.
+class Replies:
+    """Takes replies as they are read, each inside a transaction of the archive.
 
     Args:
         holdings: What the desk holds.
@@ -33,6 +33,8 @@ class Answers:
 
     def __init__(self, holdings: Holdings) -> None:
         self._own = holdings
+        self.owing = False
+        """Something is owed since this was last set to false."""
 
     def take_refusal(self, entry: pb.Entry) -> None:
         """A node's refusal of an envelope of ours, from our node's log; told once.
@@ -84,3 +86,4 @@ class Answers:
             rule = self._own.trust.agreement(now_ms).channels.get(channel)
             if rule is not None and rule.acknowledge:
                 self._own.archive.owe(identity, now_ms)
+                self.owing = True
