@@ -14,6 +14,14 @@ class Moves(DeskFile):
         self._db.execute("DELETE FROM moving")
         self._db.execute("INSERT INTO moving (after, last) SELECT 0, max(rowid) FROM sent WHERE position IS NOT NULL")
 
+    def newest_receipt(self) -> bytes | None:
+        """The signed note of the newest receipt."""
+        with failing(), self._lock:
+            row = self._db.execute(
+                "SELECT checkpoint FROM sent WHERE position IS NOT NULL ORDER BY rowid DESC LIMIT 1"
+            ).fetchone()
+        return row[0] if row else None
+
     def unmoved(self, limit: int) -> list[tuple[int, bytes, bytes]]:
         """(number, id, header) of envelopes whose place in the new log is to be asked for."""
         with failing(), self._lock:

@@ -140,12 +140,19 @@ class Witness:
             return
         heads = history.continued(shown.head, response.entries, verify=self._own.verify_kept_note)
         try:
-            history.require_continues(seen, shown, heads)
+            for one in (seen, self._receipt()):
+                history.require_continues(one, shown, heads)
         except LogClashError as error:
             self._keep(error)
             raise
         self._begin(shown)
         self._own.event(NewLog(shown.head.origin))
+
+    def _receipt(self) -> Seen | None:
+        """The head of the newest receipt: the node cannot deny it either, though nobody proved that it extends the others."""
+        note, newest = self._own.archive.newest_receipt(), self.newest
+        seen = Seen.of(note) if note else None
+        return seen if seen and newest and seen.head.origin == newest.head.origin else None
 
     def _begin(self, shown: Seen) -> None:
         with self._own.archive.transaction():
@@ -178,7 +185,8 @@ class Witness:
         try:
             if shown is None:
                 # With what was seen: a node that holds less was restored from a backup, and must not go on unaware.
-                request = pb.GetCheckpointRequest(seen=seen.note if seen else b"")
+                told = max(filter(None, (seen, self._receipt())), key=lambda one: one.head.size, default=None)
+                request = pb.GetCheckpointRequest(seen=told.note if told else b"")
                 shown = self.verified((await stub.GetCheckpoint(request, timeout=ANSWER_S)).checkpoint)
             elif seen is not None and shown.head.origin == seen.head.origin and shown.head.size < seen.head.size:
                 # Older than what another call saw since: that must extend it.
@@ -193,6 +201,13 @@ class Witness:
         except grpc.aio.AioRpcError as failure:
             raise wire.error_from(failure) from None
         self.require_extends(seen, shown, proof)
+        if seen is None or seen.head.size < shown.head.size:
+            await self._own.workers.run(self._remember, shown)
+
+    def _remember(self, shown: Seen) -> None:
+        """What a desk that only sends was shown; without it another history could be shown to it the next time."""
+        with self._own.archive.transaction(durable=False):
+            self.remember(shown)
 
 
 def _same_size(one: Seen, other: Seen) -> bool:
