@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from exchange import attachment_cli, files, incident_cli, log_cli, policy, report
+from exchange import attachment_cli, files, incident_cli, log_cli, policy, report, track_cli
 from exchange import desk as desks
 from exchange.clock import now_ms
 from exchange.desk import Delivery, Desk, DeskSettings, Event
@@ -319,10 +319,21 @@ def inbox(
     """What was received and opened here, from the archive; needs no network."""
     opened = Desk.open(desk, passphrase=_passphrase(passphrase_file))
     deliveries = opened.inbox(channel)
+    warnings = _standing(opened)
     opened.close()
     _show(deliveries[-last:] if last else deliveries, as_json=as_json)
+    for warning in warnings:
+        err.print(Text.assemble(("warning: ", "yellow"), printable(warning)))
     if not as_json:
         err.print(f"{len(deliveries)} items in the archive of {opened.name}")
+
+
+def _standing(opened: Desk) -> list[str]:
+    """What is overdue of what this desk sent, as far as it asked when it last ran, and what it owes others."""
+    warnings = [str(late) for late in opened.overdue()]
+    if owed := opened.unacknowledged():
+        warnings.append(f"{owed} envelopes were read here and are not acknowledged yet; `tocsin follow` does that")
+    return warnings
 
 
 @app.command()
@@ -366,6 +377,9 @@ def explain(
     for reading in readings:
         table.add_row(reading.desk, "yes" if reading.reads else "no", reading.why)
     out.print(table)
+
+
+app.command("track")(track_cli.track)
 
 
 @documents_app.command("show")

@@ -34,6 +34,7 @@ class Acknowledging:
     def __init__(self, holdings: Holdings, sealing: Sealing) -> None:
         self._own, self._sealing = holdings, sealing
         self._owing = asyncio.Event()
+        self._sealing_owed = asyncio.Lock()
         # Of an earlier run of the desk.
         self._owing.set()
 
@@ -64,12 +65,14 @@ class Acknowledging:
             StoreError: The disk failed.
         """
         done, archive = 0, self._own.archive
-        while owed := await self._own.workers.run(archive.owed, envelope.MAX_ITEMS):
-            for _, group in groupby(sorted(owed, key=_way), key=_way):
-                batch = list(group)
-                await self._acknowledge(batch)
-                await self._own.workers.run(self._settle, [one.id for one in batch])
-                done += len(batch)
+        # What is owed is said once, also when the desk ends meanwhile.
+        async with self._sealing_owed:
+            while owed := await self._own.workers.run(archive.owed, envelope.MAX_ITEMS):
+                for _, group in groupby(sorted(owed, key=_way), key=_way):
+                    batch = list(group)
+                    await self._acknowledge(batch)
+                    await self._own.workers.run(self._settle, [one.id for one in batch])
+                    done += len(batch)
         return done
 
     async def _acknowledge(self, owed: list[Owed]) -> None:

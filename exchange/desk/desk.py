@@ -1,6 +1,7 @@
 """The desk: seals and sends, receives and opens. Everything it believes it has verified itself, whatever its node says."""
 
 import asyncio
+import contextlib
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
@@ -9,10 +10,11 @@ from typing import Final, Self
 
 from exchange import files, policy, tls
 from exchange.clock import now_ms
+from exchange.desk.acknowledging import Acknowledging
 from exchange.desk.archive import Archive
 from exchange.desk.attaching import Attaching
 from exchange.desk.audit import audit
-from exchange.desk.events import Delivery, Event
+from exchange.desk.events import Delivery, Event, Undelivered, Unopened
 from exchange.desk.forgetting import Forgetting
 from exchange.desk.holdings import TLS, Holdings
 from exchange.desk.link import Link
@@ -21,6 +23,8 @@ from exchange.desk.pushing import Pushed, push
 from exchange.desk.reading import Reading
 from exchange.desk.sending import Sending
 from exchange.desk.settings import DeskSettings
+from exchange.desk.tracked import Tracked, tracked, verify
+from exchange.desk.tracking import Tracking
 from exchange.desk.unpacking import Taken, Unpacking
 from exchange.desk.witness import Witness
 from exchange.v1 import report_pb2 as rep
@@ -32,6 +36,8 @@ from keys.keystore import Keystore
 from keys.trust import Trust
 
 ENDING_POLL_S: Final = 0.01
+ENDING_S: Final = 3.0
+"""A desk that ends gives what it has just acknowledged this long to reach its node."""
 # One seals, one sends, one settles, one reads.
 THREADS: Final = 4
 
@@ -99,8 +105,10 @@ class Desk:
         self._own = Holdings(directory, passphrase=passphrase, clock=clock, workers=workers)
         self._link = link(self._own)
         witness = Witness(self._own)
-        self._sending = Sending(self._own, self._link, witness)
-        self._reading = Reading(self._own, self._link, witness)
+        self._sending = Sending(self._own, self._link, witness, taken=lambda: self._tracking.grew())
+        self._acknowledging = Acknowledging(self._own, self._sending.sealing)
+        self._reading = Reading(self._own, self._link, witness, owing=self._acknowledging.owing)
+        self._tracking = Tracking(self._own, self._link, self._sending.sealing, self._reading.fetch)
         self._forgetting = Forgetting(self._own)
         self._proving = Proving(self._own, self._link)
         self._attaching = Attaching(self._own, self._link)
@@ -169,7 +177,14 @@ class Desk:
     async def __aenter__(self) -> Self:
         """Start sealing and sending; destroy what is due."""
         self.make_cards()
-        work = (self._sending.sealing.run(), self._sending.run(), self._forgetting.run(), self._link.keep_in_step())
+        work = (
+            self._sending.sealing.run(),
+            self._sending.run(),
+            self._forgetting.run(),
+            self._link.keep_in_step(),
+            self._acknowledging.run(),
+            self._tracking.run(),
+        )
         self._tasks = [asyncio.create_task(one) for one in work]
         self._own.state = "starting"
         return self
@@ -177,7 +192,8 @@ class Desk:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Seal what waits (it is durable then), stop, close."""
+        """Acknowledge what was given, seal what waits (it is durable then), stop, close."""
+        await self._acknowledge_last()
         while self._sending.sealing.queued and not self._tasks[0].done():
             await asyncio.sleep(ENDING_POLL_S)
         for task in self._tasks:
@@ -185,6 +201,15 @@ class Desk:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._link.close()
         self.close()
+
+    async def _acknowledge_last(self) -> None:
+        """What the reader was given last is acknowledged too, and reaches the node if that answers."""
+        # A full disk, or sealing that ended: it is owed still, and acknowledged when the desk runs again.
+        with contextlib.suppress(TocsinError, TimeoutError):
+            async with asyncio.timeout(ENDING_S):
+                await self.workers.run(self._reading.note_given)
+                if await self._acknowledging.once() and self.state == "connected":
+                    await self.flush(ENDING_S)
 
     def close(self) -> None:
         """Save the documents and release the files of a desk that does not run."""
@@ -288,6 +313,45 @@ class Desk:
     async def flush(self, timeout_s: float | None = None) -> int:
         """Wait until every envelope has its receipt; returns how many are left when the time is over."""
         return await self._sending.flush(timeout_s)
+
+    # ---- what became of it
+
+    def undelivered(self) -> int:
+        """How many envelopes the own node took and another that hosts readers did not prove to hold."""
+        return self._own.archive.undelivered()
+
+    def track(self, envelope: bytes) -> Tracked:
+        """The stages of an envelope that this desk sent, for each reader, as far as they are proved; no network.
+
+        Raises:
+            UsageError: It sent none of that id.
+        """
+        return tracked(self._own, envelope)
+
+    async def ask_stages(self, envelopes: Iterable[bytes]) -> list[str]:
+        """Ask now for what a running desk asks for by itself; what could not be asked, in words.
+
+        Raises:
+            UsageError: One of the envelopes was not sent by this desk.
+        """
+        return await self._tracking.ask_all(envelopes)
+
+    async def verify_stages(self, envelope: bytes) -> list[Finding]:
+        """Every kept proof of the stages of an envelope, verified again; no network.
+
+        Raises:
+            UsageError: This desk sent none of that id.
+        """
+        return [finding async for finding in verify(self._own, self._proving, envelope)]
+
+    def overdue(self) -> list[Undelivered | Unopened]:
+        """Nodes that should have, and readers that should have acknowledged, what was sent. Blocks."""
+        self._tracking.place()
+        return self._tracking.overdue()
+
+    def unacknowledged(self) -> int:
+        """How many envelopes the reader here was given and this desk has not acknowledged yet."""
+        return self._own.archive.owing()
 
     def explain(self, channel: str, marking: str = "AMBER", *, sender: str | None = None) -> list[policy.Reading]:
         """Who would read, and by which rule; who would not, and why."""

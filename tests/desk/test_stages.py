@@ -1,0 +1,464 @@
+"""Stages: what is believed of an envelope that was sent, and on whose word; kept, told when overdue, sealed again in time."""
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from exchange import checkpoint, refusal
+from exchange.desk import Conflict, Desk, Refused, SealedAgain, Undelivered, Unopened
+from exchange.desk import tracking as trackings
+from exchange.desk.stages import ALERT_OPENED_WITHIN_MS, DELIVERED_WITHIN_MS, HOUR_MS
+from exchange.v1 import exchange_pb2 as pb
+from exchange.v1 import report_pb2 as rep
+from keys.errors import UsageError
+from keys.suite import Signer
+from tests.desk import memory
+from tests.desk.memory import Exchange, Log, header_of
+from tests.desk.test_desk import said
+from tests.world import World
+
+HAGUE, MOTIE, SEOUL, BZ = "kr.the-hague/economic", "kr.motie/supply", "nl.seoul/economic", "nl.bz/supply"
+KR, NL = "kr.the-hague-1", "nl.seoul-1"
+DAY_MS = 24 * HOUR_MS
+
+
+@pytest.fixture(autouse=True)
+def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trackings, "FIRST_S", 0.01)
+    monkeypatch.setattr(trackings, "PACE_S", (0.02, 0.2))
+    monkeypatch.setattr(trackings, "LOOK_S", 0.05)
+
+
+@pytest.fixture
+async def exchange(tmp_path: Path, world: World) -> Exchange:
+    """Four desks of two countries on a log in memory that two nodes show."""
+    made = memory.exchange(tmp_path, world, HAGUE, MOTIE, SEOUL, BZ)
+    await made.synchronise()
+    return made
+
+
+async def eventually(true: Callable[[], object]) -> None:
+    async with asyncio.timeout(20):
+        while not true():
+            await asyncio.sleep(0.01)
+
+
+async def sent(
+    exchange: Exchange, *, channel: str = "minerals", marking: str = "AMBER", to: tuple[str, ...] = ()
+) -> bytes:
+    """An envelope that was taken, of a desk that ended before it asked where else it is."""
+    desk = exchange.open(HAGUE)
+    desk._tracking.run = forever  # type: ignore[method-assign]
+    async with desk:
+        identity = await desk.publish(channel, said("something"), marking=marking, to=to)
+        assert await desk.flush(20) == 0
+    return identity
+
+
+async def forever() -> None:
+    await asyncio.Event().wait()
+
+
+async def asked(exchange: Exchange, identity: bytes, desk: str = HAGUE) -> tuple[Desk, list[str]]:
+    """A desk that does not run, after it asked; and what it could not ask."""
+    opened = exchange.open(desk)
+    return opened, await opened.ask_stages([identity])
+
+
+async def read(exchange: Exchange, name: str, *channels: str) -> list[object]:
+    """Events of a desk that reads some channels to their end and goes."""
+    async with exchange.open(name) as desk:
+        for channel in channels:
+            async for delivery in desk.subscribe(channel, follow=False):
+                assert delivery.kind == "report", "what steers the exchange is not given to readers"
+        return list(desk.events())
+
+
+def edit(exchange: Exchange, statement: str, desk: str = HAGUE) -> None:
+    with contextlib.closing(sqlite3.connect(exchange.directories[desk] / "desk.db")) as file, file:
+        assert file.execute(statement).rowcount > 0
+
+
+# ---- delivered
+
+
+async def test_delivered_is_proved_by_the_readers_node_and_stays_proved(exchange: Exchange) -> None:
+    identity = await sent(exchange)
+    desk = exchange.open(HAGUE)
+    assert desk.undelivered() == 1
+    before = {reader.desk: reader for reader in desk.track(identity).readers}
+    assert before[MOTIE].delivered == desk.track(identity).taken, "the own node counts at once"
+    assert before[BZ].delivered is None
+    assert await desk.ask_stages([identity]) == []
+    desk.close()
+    desk = exchange.open(HAGUE)
+    now = desk.track(identity)
+    assert (desk.undelivered(), now.pending) == (0, False)
+    assert {reader.desk: reader.delivered.node for reader in now.readers if reader.delivered} == {
+        BZ: NL, MOTIE: KR, SEOUL: NL,
+    }  # fmt: skip
+    assert not now.acknowledge
+    findings = await desk.verify_stages(identity)
+    assert [(each.bad, each.subject) for each in findings] == [(False, f"taken by {KR}"), (False, f"delivered at {NL}")]
+    asked_before = len(exchange.log.places_asked)
+    assert await desk.ask_stages([identity]) == []
+    assert len(exchange.log.places_asked) == asked_before, "what is proved is not asked for again"
+    desk.close()
+    edit(exchange, "UPDATE delivered SET position = position + 1")
+    desk = exchange.open(HAGUE)
+    assert [each.subject for each in await desk.verify_stages(identity) if each.bad] == [f"delivered at {NL}"]
+    desk.close()
+
+
+def lies(world: World) -> dict[str, Callable[[Log, pb.GetPlacesResponse, bytes], None]]:
+    """What a node, or the one that asks it, may answer instead."""
+
+    def note(origin: str, key: Signer, name: str) -> Callable[[Log, pb.GetPlacesResponse, bytes], None]:
+        def change(log: Log, answer: pb.GetPlacesResponse, leaf: bytes) -> None:
+            head = checkpoint.parse(answer.checkpoint)
+            answer.checkpoint = checkpoint.sign(origin, head.size, head.root, key, name=name, time_ms=head.time_ms)
+
+        return change
+
+    def no_proof(log: Log, answer: pb.GetPlacesResponse, leaf: bytes) -> None:
+        del answer.places[0].proof[:]
+
+    def elsewhere(log: Log, answer: pb.GetPlacesResponse, leaf: bytes) -> None:
+        answer.places[0].position -= 1
+
+    def claimed(log: Log, answer: pb.GetPlacesResponse, leaf: bytes) -> None:
+        del answer.places[:]
+        answer.places.add(leaf=leaf, position=0, proof=log.proof(0))
+
+    return {
+        "without proof": no_proof,
+        "at another position": elsewhere,
+        "with the proof of another leaf": claimed,
+        "signed by another node": note(f"tocsin/{NL}/1", world.log_keys[KR], NL),
+        "in the log of another node": note(f"tocsin/{KR}/1", world.log_keys[NL], NL),
+    }
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        "without proof",
+        "at another position",
+        "with the proof of another leaf",
+        "signed by another node",
+        "in the log of another node",
+    ],
+)
+async def test_a_node_that_says_delivered_is_not_believed(
+    exchange: Exchange, monkeypatch: pytest.MonkeyPatch, lie: str
+) -> None:
+    identity = await sent(exchange)
+    honest, change = Log.places, lies(exchange.world)[lie]
+
+    def places(log: Log, node: str, request: pb.GetPlacesRequest) -> pb.GetPlacesResponse:
+        answer = honest(log, node, request)
+        if answer.places:
+            change(log, answer, identity)
+        return answer
+
+    monkeypatch.setattr(Log, "places", places)
+    desk, problems = await asked(exchange, identity)
+    assert len(problems) == 1, problems
+    assert desk.undelivered() == 1
+    assert {reader.desk for reader in desk.track(identity).readers if reader.delivered is None} == {BZ, SEOUL}
+    desk.close()
+    async with exchange.open(HAGUE) as desk:
+        await eventually(lambda: desk._own.events)
+        (event,) = desk.events()
+        assert isinstance(event, Undelivered)
+        assert (event.node, event.count) == (NL, 1)
+        assert "proves nothing" in str(event)
+        monkeypatch.setattr(Log, "places", honest)
+        await eventually(lambda: not desk.undelivered())
+        assert desk.events() == [], "told once"
+
+
+async def test_many_envelopes_are_one_question_and_a_node_that_lacks_them_is_asked_less_and_less(
+    exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trackings, "LEAVES", 4)
+    lacking = True
+    exchange.log.lacks = lambda node, leaf: lacking and node == NL
+    async with exchange.open(HAGUE) as desk:
+        made = [await desk.publish("minerals", said(f"number {n}")) for n in range(6)]
+        assert await desk.flush(20) == 0
+        tracking, calls = desk._tracking, exchange.log.places_asked
+        await eventually(lambda: {leaf for call in calls for leaf in call.leaves} == set(made))
+        assert all(call.node == NL and len(call.leaves) <= 4 for call in calls), (
+            "what is first and lacking stops nothing"
+        )
+        await eventually(lambda: tracking._paces[NL].delay_s == 0.2)
+        lacking, before = False, len(calls)
+        await eventually(lambda: desk.undelivered() == 0)
+        assert len(calls) - before <= 3, "six of them in some calls of four"
+        assert tracking._paces[NL].delay_s == 0.02, "and soon again"
+
+
+# ---- refused
+
+
+def refused(
+    exchange: Exchange, identity: bytes, *, key: Signer | None = None, rule: str = "POLICY_AUDIENCE", desk: str = HAGUE
+) -> bytes:
+    """A refusal of an envelope in the log; its leaf."""
+    body = pb.NodeRefusal(
+        origin=f"tocsin/{KR}/1",
+        position=3,
+        id=identity,
+        rule=rule,
+        text="not for us",
+        time_ms=exchange.clock(),
+        node=NL,
+        desk=desk,
+    )
+    data = refusal.sign(body, key or exchange.world.log_keys[NL])
+    leaf = refusal.leaf_of(refusal.body_of(data))
+    exchange.log.entries.append((leaf, pb.ENTRY_KIND_REFUSAL, data))
+    return leaf
+
+
+async def test_a_refusal_is_verified_kept_and_told_once(exchange: Exchange) -> None:
+    identity = await sent(exchange)
+    exchange.log.lacks = lambda node, leaf: node == NL
+    refused(exchange, identity)
+    assert exchange.open(HAGUE).undelivered() == 1
+    (event,) = await read(exchange, HAGUE, "minerals", "chips")
+    assert event == Refused(identity, "POLICY_AUDIENCE", "not for us", NL)
+    desk = exchange.open(HAGUE)
+    assert desk.undelivered() == 0, "it is not asked for any more"
+    readers = {reader.desk: reader for reader in desk.track(identity).readers}
+    assert readers[MOTIE].refused is None
+    assert [(r.refused.rule, r.refused.text) for r in readers.values() if r.refused] == 2 * [
+        ("POLICY_AUDIENCE", "not for us")
+    ]
+    assert [each.subject for each in await desk.verify_stages(identity)] == [f"taken by {KR}", f"refused by {NL}"]
+    desk.close()
+    edit(exchange, "UPDATE refused SET id = zeroblob(32)")
+    edit(exchange, f"UPDATE sent SET id = zeroblob(32) WHERE id = x'{identity.hex()}'")
+    desk = exchange.open(HAGUE)
+    assert [each.subject for each in await desk.verify_stages(bytes(32)) if each.bad] == [
+        f"taken by {KR}",
+        f"refused by {NL}",
+    ]
+    desk.close()
+
+
+@pytest.mark.parametrize("forgery", ["signed by another node", "for another desk", "not that leaf"])
+async def test_a_forged_refusal_is_not_believed(exchange: Exchange, forgery: str) -> None:
+    identity = await sent(exchange)
+    exchange.log.lacks = lambda node, leaf: node == NL
+    leaf = refused(
+        exchange,
+        identity,
+        key=exchange.world.log_keys[KR] if forgery == "signed by another node" else None,
+        desk=MOTIE if forgery == "for another desk" else HAGUE,
+    )
+    if forgery == "not that leaf":
+        leaf = b"\x01" * 32
+        exchange.log.entries[-1] = (leaf, *exchange.log.entries[-1][1:])
+    (event,) = await read(exchange, HAGUE, "minerals")
+    assert isinstance(event, Refused)
+    assert (event.id, event.node) == (leaf, "")
+    desk = exchange.open(HAGUE)
+    assert not any(reader.refused for reader in desk.track(identity).readers)
+    assert desk.undelivered() == 1
+    desk.close()
+
+
+async def test_a_refusal_of_what_this_desk_does_not_know_is_nothing(exchange: Exchange) -> None:
+    """As after a restore from a backup: nobody is accused."""
+    refused(exchange, b"\x07" * 32)
+    assert await read(exchange, HAGUE, "minerals") == []
+
+
+# ---- sealed again
+
+
+async def test_what_expires_undelivered_is_sealed_again_once(exchange: Exchange) -> None:
+    exchange.log.lacks = lambda node, leaf: node == NL
+    identity = await sent(exchange)
+    refused(exchange, identity, rule="ENVELOPE_TIME")
+    await read(exchange, HAGUE, "minerals")
+    expire_ms = exchange.open(HAGUE).track(identity).expire_time_ms
+    exchange.clock.now_ms = expire_ms - 1
+    async with exchange.open(HAGUE) as desk:
+        await eventually(lambda: desk.events())
+        assert desk.track(identity).again is None, "not before its time"
+    await exchange.synchronise()
+    exchange.clock.now_ms = expire_ms
+    async with exchange.open(HAGUE) as desk:
+        await eventually(lambda: desk.track(identity).again)
+        assert await desk.flush(20) == 0
+        await asyncio.sleep(0.15)
+        again = [event for event in desk.events() if isinstance(event, SealedAgain)]
+        new = desk.track(identity).again
+        assert new
+        assert again == [SealedAgain(identity, new, (NL,))]
+        assert desk.track(new).pending
+        assert desk.undelivered() == 1, "the old one is awaited no more"
+    assert len(await given(exchange, SEOUL, "minerals")) == 1, "said twice, given once"
+    old, fresh = (header_of(data) for leaf, kind, data in exchange.log.entries if leaf in (identity, new))
+    assert old.stream != fresh.stream, "who lacks the old one waits for nothing"
+    assert (fresh.channel, fresh.marking) == (old.channel, old.marking)
+
+
+async def given(exchange: Exchange, name: str, channel: str) -> list[rep.Report]:
+    async with exchange.open(name) as desk:
+        return [delivery.report async for delivery in desk.subscribe(channel, follow=False)]
+
+
+# ---- opened
+
+
+async def test_readers_acknowledge_where_the_rule_asks_many_in_one_envelope(exchange: Exchange) -> None:
+    async with exchange.open(HAGUE) as desk:
+        made = [await desk.publish("consultation", said(f"number {n}")) for n in range(5)]
+        other = await desk.publish("minerals", said("nobody asks for this"))
+        assert await desk.flush(20) == 0
+    before = len(exchange.log.entries)
+    assert len(await given(exchange, SEOUL, "consultation")) == 5
+    assert len(await given(exchange, SEOUL, "minerals")) == 1
+    answers = [header_of(data) for _, kind, data in exchange.log.entries[before:] if kind == pb.ENTRY_KIND_ENVELOPE]
+    answers = [header for header in answers if header.answers]
+    assert len(answers) == 1, "one envelope for five"
+    assert [reader.desk for reader in answers[0].audience] == [HAGUE], "to the sender alone"
+    desk, problems = await asked(exchange, made[0])
+    assert problems == []
+    for identity in made:
+        opened = {reader.desk: reader.opened for reader in desk.track(identity).readers}
+        assert opened[SEOUL] is not None
+        assert opened[BZ] is None
+    assert desk.track(made[0]).acknowledge
+    assert not desk.track(other).acknowledge
+    assert not any(reader.opened for reader in desk.track(other).readers)
+    findings = await desk.verify_stages(made[4])
+    assert (False, f"opened by {SEOUL}") in [(each.bad, each.subject) for each in findings]
+    desk.close()
+    # The one who is told owes nothing for it.
+    assert await read(exchange, HAGUE, "consultation") == []
+    assert exchange.open(HAGUE).unacknowledged() == 0
+    edit(exchange, f"UPDATE opened SET desk = '{BZ}'")
+    desk = exchange.open(HAGUE)
+    assert [each.subject for each in await desk.verify_stages(made[0]) if each.bad] == [f"opened by {BZ}"]
+    desk.close()
+
+
+async def test_an_acknowledgement_of_what_was_not_sent_to_its_sender_is_not_believed(exchange: Exchange) -> None:
+    secret = await sent(exchange, channel="consultation", marking="RED", to=(SEOUL,))
+    common = await sent(exchange, channel="consultation")
+    lie = rep.Item(acknowledgement=rep.Acknowledgement(envelope=secret, time_ms=1))
+    async with exchange.open(BZ) as desk:
+        [_ async for _ in desk.subscribe("consultation", follow=False)]
+        await desk.publish("consultation", lie, answers=common)
+        assert await desk.flush(20) == 0
+    (event,) = await read(exchange, HAGUE, "consultation")
+    assert isinstance(event, Conflict)
+    assert "not sent" in str(event)
+    desk = exchange.open(HAGUE)
+    assert [reader.opened for reader in desk.track(secret).readers] == [None]
+    desk.close()
+
+
+async def test_what_was_not_given_is_not_acknowledged(exchange: Exchange) -> None:
+    identity = await sent(exchange, channel="alerts")
+    async with exchange.open(SEOUL) as desk:
+        await desk._reading.fetch("alerts")
+        assert desk.unacknowledged() == 0
+        (delivery,) = [one async for one in desk.subscribe("alerts", follow=False)]
+        assert delivery.envelope == identity, "what was fetched is given to whoever reads"
+    desk, _ = await asked(exchange, identity)
+    assert {reader.desk for reader in desk.track(identity).readers if reader.opened} == {SEOUL}
+    desk.close()
+
+
+async def test_what_another_process_fetched_is_given_here(exchange: Exchange) -> None:
+    await sent(exchange, channel="alerts")
+    async with exchange.open(SEOUL) as here:
+        other = exchange.open(SEOUL)
+        reading = here.subscribe("alerts", follow=False)
+        position = here.archive.cursor
+        here._own.archive.cursor = lambda channel: 0  # type: ignore[method-assign]
+        await other._reading.fetch("alerts")
+        other.close()
+        here._reading._not_given = lambda channel, hold: []  # type: ignore[method-assign]
+        assert len([one async for one in reading]) == 1
+        here._own.archive.cursor = position  # type: ignore[method-assign]
+
+
+# ---- overdue
+
+
+async def test_what_is_overdue_is_told_once_a_day_at_both_ends(exchange: Exchange) -> None:
+    exchange.log.lacks = lambda node, leaf: node == NL
+    one = await sent(exchange)
+    two = await sent(exchange, channel="alerts")
+    desk = exchange.open(HAGUE)
+    exchange.clock.now_ms += DELIVERED_WITHIN_MS - 1
+    assert desk.overdue() == []
+    exchange.clock.now_ms += 1
+    (late,) = desk.overdue()
+    assert isinstance(late, Undelivered)
+    assert (late.node, late.count) == (NL, 2)
+    assert "did not show that it has 2 envelopes" in str(late)
+    assert {reader.overdue for reader in desk.track(one).readers if reader.node == NL} == {"delivered"}
+    assert {reader.overdue for reader in desk.track(one).readers if reader.node == KR} == {""}
+    exchange.clock.now_ms += ALERT_OPENED_WITHIN_MS
+    overdue = desk.overdue()
+    assert [(late.desk, late.channel, late.count) for late in overdue if isinstance(late, Unopened)] == [
+        (MOTIE, "alerts", 1)
+    ]
+    exchange.log.lacks = lambda node, leaf: False
+    assert await desk.ask_stages([one, two]) == []
+    assert {late.desk for late in desk.overdue() if isinstance(late, Unopened)} == {MOTIE, SEOUL, BZ}
+    assert not any(isinstance(late, Undelivered) for late in desk.overdue())
+    desk.close()
+    for name in (MOTIE, SEOUL, BZ):
+        await read(exchange, name, "alerts")
+    exchange.log.lacks = lambda node, leaf: node == NL
+    await sent(exchange)
+    exchange.clock.now_ms += DELIVERED_WITHIN_MS
+    async with exchange.open(HAGUE) as desk:
+        heard: list[object] = []
+        await desk.ask_stages([two])
+        await eventually(lambda: heard.extend(desk.events()) or heard)
+        await asyncio.sleep(0.2)
+        exchange.clock.now_ms += DAY_MS
+        assert desk.events() == [], "once"
+        await eventually(lambda: heard.extend(desk.events()) or len(heard) > 1)
+        assert [type(event) for event in heard] == 2 * [Undelivered]
+
+
+async def test_the_reader_s_end_knows_what_it_owes(exchange: Exchange) -> None:
+    await sent(exchange, channel="consultation")
+    desk = exchange.open(SEOUL)
+    desk._acknowledge_last = nothing  # type: ignore[method-assign]
+    desk._acknowledging.run = nothing  # type: ignore[method-assign]
+    async with desk:
+        assert len([one async for one in desk.subscribe("consultation", follow=False)]) == 1
+    desk = exchange.open(SEOUL)
+    assert desk.unacknowledged() == 1
+    async with desk:
+        pass
+    assert exchange.open(SEOUL).unacknowledged() == 0, "what was owed from an earlier run is said"
+
+
+async def nothing() -> None:
+    return
+
+
+async def test_only_its_sender_tracks_an_envelope(exchange: Exchange) -> None:
+    identity = await sent(exchange)
+    await read(exchange, SEOUL, "minerals")
+    desk = exchange.open(SEOUL)
+    with pytest.raises(UsageError, match="sent no envelope"):
+        desk.track(identity)
+    desk.close()
