@@ -7,7 +7,7 @@ from typing import Final
 import grpc
 from google.protobuf.message import DecodeError
 
-from exchange import checkpoint, wire
+from exchange import checkpoint, history, wire
 from exchange.checkpoint import Checkpoint
 from exchange.desk.holdings import Holdings
 from exchange.desk.link import Link
@@ -17,6 +17,7 @@ from exchange.evidence.build import ending_documents, evidence
 from exchange.v1 import envelope_pb2 as env
 from exchange.v1 import evidence_pb2 as pb
 from exchange.v1 import exchange_pb2 as api
+from exchange.v1 import exchange_pb2_grpc as rpc
 from exchange.v1 import report_pb2 as rep
 from keys.encoding import parse_canonical
 from keys.errors import TocsinError, UsageError
@@ -109,6 +110,7 @@ class Proving:
             request = api.GetPositionRequest(leaf=identity, endings=endings)
             log: pb.LogView = (await stub.GetPosition(request, timeout=ANSWER_S)).log
             return log
+        known = await self._in_newest_log(stub, identity, known)
         at = known.places[0].position
         best: tuple[Checkpoint, bytes] | None = None
         origin = checkpoint.parse(known.heads[0].note).origin
@@ -129,6 +131,18 @@ class Proving:
             return known
         shown = await stub.GetProof(api.GetProofRequest(leaf=identity, size=best[0].size), timeout=ANSWER_S)
         return _view(best[1], identity, shown.position, tuple(shown.inclusion))
+
+    async def _in_newest_log(self, stub: rpc.ExchangeStub, identity: bytes, known: pb.LogView) -> pb.LogView:
+        """Where the log that the node keeps now holds the envelope; nobody cosigns the one before any more."""
+        archive, node = self._own.archive, self._own.settings.node
+        logs = [origin for origin in archive.origins() if origin.startswith(f"tocsin/{node}/")]
+        newest = max((history.number_of(origin, node) for origin in logs), default=1)
+        if history.number_of(checkpoint.parse(known.heads[0].note).origin, node) >= newest:
+            return known
+        shown = await stub.GetPlaces(api.GetPlacesRequest(leaves=[identity]), timeout=ANSWER_S)
+        self._own.verify_note(shown.checkpoint)
+        place = next((place for place in shown.places if place.leaf == identity), None)
+        return known if place is None else _view(shown.checkpoint, identity, place.position, tuple(place.proof))
 
 
 def _view(note: bytes, leaf: bytes, position: int, proof: tuple[bytes, ...]) -> pb.LogView:

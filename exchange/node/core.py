@@ -377,11 +377,10 @@ class Node:
             return self.witnesses.under(self._writer.note)
         return await self._read(self.store.note, origin) or b""
 
-    async def later_checkpoint(self, caller: str, origin: str) -> bytes:
-        """For a node that asks about a log of its own: the newest checkpoint seen of a later one; empty when none was."""
-        newest = self.followed(caller)
-        asked = origin.startswith(f"tocsin/{caller}/") and origin != newest
-        return await self.stored_checkpoint(newest) if asked else b""
+    async def later_checkpoint(self, origin: str) -> bytes:
+        """The newest checkpoint seen of the log that continues one of another node; empty when that one is not over."""
+        newest = self._followed.get(node_of(origin), origin) if origin.count("/") == 2 else origin
+        return await self.stored_checkpoint(newest) if newest != origin else b""
 
     async def proof(self, leaf: bytes, size: int, from_size: int) -> pb.GetProofResponse:
         """Inclusion and consistency proofs.

@@ -220,7 +220,7 @@ class ExchangeService(AttachmentCalls, PlaceCalls):
                 log.info("a head that is shown as ours is not", caller=caller, reason=error.reason, text=str(error))
         response = pb.GetCheckpointResponse(
             checkpoint=await self._node.stored_checkpoint(request.origin[:256]),
-            later=await self._node.later_checkpoint(caller, request.origin[:256]),
+            later=await self._node.later_checkpoint(request.origin[:256]),
         )
         if request.origin in ("", self._node.origin):
             response.cosigned = self._node.witnesses.newest()
