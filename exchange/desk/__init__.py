@@ -10,6 +10,7 @@ from exchange.desk.desk import Desk, init
 from exchange.desk.events import (
     Conflict,
     Delivery,
+    DiskFailed,
     Event,
     Gap,
     NewLog,
@@ -30,6 +31,7 @@ __all__ = [
     "Delivery",
     "Desk",
     "DeskSettings",
+    "DiskFailed",
     "Event",
     "Gap",
     "NewLog",

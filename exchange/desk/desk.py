@@ -27,6 +27,7 @@ from exchange.desk.tracked import Tracked, tracked, verify
 from exchange.desk.tracking import Tracking
 from exchange.desk.unpacking import Taken, Unpacking
 from exchange.desk.witness import Witness
+from exchange.errors import StoreError
 from exchange.v1 import report_pb2 as rep
 from exchange.workers import ThreadWorkers, Workers
 from keys import documents, signer, suite
@@ -213,7 +214,10 @@ class Desk:
 
     def close(self) -> None:
         """Save the documents and release the files of a desk that does not run."""
-        self._reading.note_given()
+        try:
+            self._reading.note_given()
+        except StoreError as error:
+            self._own.disk_failed(error)
         self._own.close()
         if self._threads is not None:
             self._threads.close()

@@ -162,6 +162,18 @@ class Unconfirmed:
 
 
 @dataclass(frozen=True, slots=True)
+class DiskFailed:
+    """This desk's own disk does not keep what it is given: nothing more is read or promised until it does."""
+
+    text: str
+    hint: str
+
+    def __str__(self) -> str:
+        """In words."""
+        return f"the disk of this desk: {self.text}; {self.hint}. Nothing is lost: it goes on by itself"
+
+
+@dataclass(frozen=True, slots=True)
 class Stale:
     """Parties whose newest status is older than the agreed bound."""
 
@@ -333,6 +345,7 @@ Event = (
     | Refused
     | Overdue
     | Unconfirmed
+    | DiskFailed
     | Undelivered
     | Unopened
     | SealedAgain

@@ -15,8 +15,9 @@ from exchange.admission import Admission
 from exchange.desk.archive import Archive
 from exchange.desk.cards import Cards
 from exchange.desk.couriers import Couriers
-from exchange.desk.events import Event
+from exchange.desk.events import DiskFailed, Event
 from exchange.desk.settings import DeskSettings
+from exchange.errors import StoreError
 from exchange.workers import Workers
 from keys import desk_keys, documents, signer, suite
 from keys.errors import TocsinError, UsageError
@@ -188,11 +189,18 @@ class Holdings:
         return refused
 
     def save_documents(self) -> None:
-        """Write the documents held, if they changed."""
+        """Write the documents held, if they changed.
+
+        Raises:
+            StoreError: The disk failed; they are held in memory, and fetched again after a restart.
+        """
         if self.trust.version != self._saved_version:
             held = self.trust.documents()
             taken_ms = [self.trust.taken_ms(document.digest) for document in held]
-            files.save_bundle(self.directory / files.BUNDLE, held, taken_ms=taken_ms)
+            try:
+                files.save_bundle(self.directory / files.BUNDLE, held, taken_ms=taken_ms)
+            except OSError as error:
+                raise StoreError(f"cannot save the documents: {error}") from error
             self._saved_version = self.trust.version
 
     def event(self, event: Event) -> None:
@@ -200,9 +208,18 @@ class Holdings:
         log.warning("event", desk=self.name, kind=type(event).__name__, text=str(event))
         self.events.append(event)
 
+    def disk_failed(self, error: TocsinError) -> None:
+        """Our own disk does not keep what it is given: told once while nobody looks, and what failed is tried again."""
+        self.state = f"{error.reason}: {error}"
+        if not any(isinstance(event, DiskFailed) for event in self.events):
+            self.event(DiskFailed(str(error), error.hint))
+
     def close(self) -> None:
         """Save the documents and release the files."""
-        self.save_documents()
+        try:
+            self.save_documents()
+        except StoreError as error:
+            log.warning("documents not saved", desk=self.name, text=str(error))
         self.archive.close()
         self._keystore.close()
         self.state = "closed"

@@ -82,7 +82,15 @@ class Reading:
                     self._own.state = str(error) or "the node fell silent"
                     if not follow and isinstance(error, TocsinError):
                         raise error from None
-                    await self._own.workers.run(self._go_on_without, channel)
+                    try:
+                        await self._own.workers.run(self._go_on_without, channel)
+                    except StoreError as full:
+                        self._own.disk_failed(full)
+                except (StoreError, KeystoreError) as error:
+                    # Nothing of the batch is kept, and it comes again. What was given and could not be noted may be too.
+                    self._own.disk_failed(error)
+                    if not follow:
+                        raise
                 except grpc.aio.UsageError:
                     self._own.state = CHANNEL_CLOSED
                 except asyncio.CancelledError:

@@ -1,13 +1,15 @@
 """A disk that is full, then has room again: at a node, and at a desk."""
 
 import asyncio
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from exchange.demo.found import NODES
-from exchange.desk import Desk
+from exchange.desk import Desk, DiskFailed
+from exchange.errors import StoreError
 from tests.faults.kills import log_of
 from tests.faults.place import HAGUE, SEOUL, place
 from tests.faults.small_disk import SmallDisk, small_disk
@@ -94,3 +96,37 @@ async def test_a_node_whose_log_cannot_be_written_serves_all_the_same(tmp_path: 
             await say(sender, 10)
             assert await sender.flush(20) == 0, sender.state
         await kr.end()
+
+
+async def test_a_desk_with_a_full_disk_tells_and_goes_on_when_there_is_room(tmp_path: Path) -> None:
+    with place(tmp_path / "exchange") as both, small_disk(both.founded.desk(SEOUL), 4) as mounted:
+        disk = needs(mounted)
+        for party in NODES:
+            both.node(party).start()
+        for party in NODES:
+            await both.node(party).serving()
+        async with both.open(HAGUE) as sender, both.open(SEOUL) as reader:
+            heard: list[bytes] = []
+            hearing = asyncio.create_task(hear(reader, heard))
+            said = await say(sender, 10)
+            await until(lambda: len(heard) == len(said))
+            disk.fill()
+            for _ in range(5):
+                said += await say(sender, 100)
+            assert await sender.flush(20) == 0
+            await until(lambda: "STORE_FAILED" in reader.state)
+            # Its own report is refused to its face: nothing that cannot be kept is promised.
+            with pytest.raises(StoreError, match="full"):
+                await say(reader, 500)
+            assert not hearing.done(), "the reader has to subscribe again"
+            assert [event for event in reader.events() if isinstance(event, DiskFailed)]
+            disk.make_room()
+            await until(lambda: len(set(heard)) == len(said), 60)
+            assert list(dict.fromkeys(heard)) == said
+            own = await say(reader, 10)
+            assert await reader.flush(30) == 0
+            hearing.cancel()
+        archive = sqlite3.connect(both.founded.desk(SEOUL) / "desk.db")
+        assert archive.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        archive.close()
+        assert len(own) == 10
