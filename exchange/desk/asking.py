@@ -8,11 +8,14 @@ from typing import Any, Final
 import grpc
 
 from exchange import checkpoint, merkle, tls
+from exchange.checkpoint import Checkpoint
 from exchange.desk.events import Gap
 from exchange.desk.holdings import Holdings
 from exchange.desk.streams import Missing
+from exchange.errors import ProofError
 from exchange.v1 import exchange_pb2 as pb
 from exchange.v1 import exchange_pb2_grpc as rpc
+from exchange.v1 import report_pb2 as rep
 from keys.errors import PeerError
 
 ANSWER_S: Final = 20
@@ -73,6 +76,24 @@ def _holds(holdings: Holdings, node: str, leaf: bytes, answer: pb.GetPlacesRespo
         if place.leaf == leaf:
             merkle.verify_inclusion(leaf, place.position, head.size, list(place.proof), head.root)
             return True
+    return False
+
+
+async def contradicts(stub: rpc.ExchangeStub, newest: Checkpoint, said: rep.LogHead) -> bool:
+    """Whether a head that another desk saw is shown not to be of the history of the newest one seen here."""
+    if newest.origin != said.origin or not 0 < said.size <= newest.size:
+        return False
+    if said.size == newest.size:
+        return said.root != newest.root
+    try:
+        request = pb.GetProofRequest(from_size=said.size, size=newest.size)
+        proof = list((await stub.GetProof(request, timeout=ANSWER_S)).consistency)
+    except grpc.aio.AioRpcError:
+        return False
+    try:
+        merkle.verify_consistency(said.size, newest.size, said.root, newest.root, proof)
+    except ProofError:
+        return True
     return False
 
 

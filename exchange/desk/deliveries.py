@@ -28,15 +28,11 @@ def claimed(data: bytes) -> env.Header:
 
 def is_control(raw: bytes) -> bool:
     """Whether an item steers the exchange instead of reporting: what a reader may answer with."""
-    return _kind(raw) in CONTROL
+    return kind_of(raw) in CONTROL
 
 
-def is_heartbeat(raw: bytes) -> bool:
-    """Whether an item is a heartbeat."""
-    return _kind(raw) == "heartbeat"
-
-
-def _kind(raw: bytes) -> str:
+def kind_of(raw: bytes) -> str:
+    """The kind of an item; empty for what this version does not read."""
     item = rep.Item()
     try:
         item.ParseFromString(raw)

@@ -14,6 +14,7 @@ from exchange.desk.acknowledging import Acknowledging
 from exchange.desk.archive import Archive
 from exchange.desk.attaching import Attaching
 from exchange.desk.audit import audit
+from exchange.desk.beats import Beats
 from exchange.desk.events import Delivery, Event, Undelivered, Unopened
 from exchange.desk.forgetting import Forgetting
 from exchange.desk.holdings import TLS, Holdings
@@ -107,6 +108,7 @@ class Desk:
         self._link = link(self._own)
         witness = Witness(self._own)
         self._sending = Sending(self._own, self._link, witness, taken=lambda: self._tracking.grew())
+        self._beats = Beats(self._own, self._link, self._sending.sealing, witness)
         self._acknowledging = Acknowledging(self._own, self._sending.sealing)
         self._reading = Reading(self._own, self._link, witness, owing=self._acknowledging.owing)
         self._tracking = Tracking(self._own, self._link, self._sending.sealing, self._reading.fetch)
@@ -185,6 +187,7 @@ class Desk:
             self._link.keep_in_step(),
             self._acknowledging.run(),
             self._tracking.run(),
+            self._beats.run(),
         )
         self._tasks = [asyncio.create_task(one) for one in work]
         self._own.state = "starting"

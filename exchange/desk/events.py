@@ -149,6 +149,23 @@ class Silent:
 
 
 @dataclass(frozen=True, slots=True)
+class Split:
+    """A colleague saw another log of this desk's node than is shown here: its signed word is in an archived envelope."""
+
+    origin: str
+    sender: str
+    envelope: bytes
+    size: int
+
+    def __str__(self) -> str:
+        """In words."""
+        return (
+            f"{self.sender} says that it saw another {self.origin} at size {self.size} than this desk is shown: the node "
+            f"shows two logs, or {self.sender} is mistaken; compare with it, envelope {self.envelope.hex()[:16]} is its word"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Unconfirmed:
     """An envelope was given early, and the call ended before the node had it on disk: it is not archived."""
 
@@ -340,6 +357,7 @@ Event = (
     | Clash
     | Gap
     | Silent
+    | Split
     | Stale
     | Conflict
     | Refused

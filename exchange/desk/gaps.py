@@ -4,9 +4,10 @@ Source: docs/PROTOCOL.md sections 5.7, 5.8 and 9.6.
 """
 
 import dataclasses
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Final, NamedTuple
 
 from exchange import tls
 from exchange.desk.archive import Received
@@ -19,8 +20,17 @@ from keys.trust import MissingDocumentError
 
 MAX_HELD_BYTES: Final = 16_000_000
 """What a call holds back for numbers that are missing; beyond it nothing more is waited for."""
+MAX_CLAIMED: Final = 64
 PASSED: Final = "numbers {} to {} of its stream did not come before it"
 CAME_LATE: Final = "came late: what its sender said after it was given before"
+
+
+class Claimed(NamedTuple):
+    """A head of a log that a desk says, in an envelope, that it saw."""
+
+    sender: str
+    envelope: bytes
+    head: rep.LogHead
 
 
 class Unread:
@@ -58,6 +68,8 @@ class Gaps:
 
     def __init__(self, holdings: Holdings) -> None:
         self._own = holdings
+        self.heads: deque[Claimed] = deque(maxlen=MAX_CLAIMED)
+        """Of the own node's log, as others say they saw it; not compared yet."""
 
     def number(self, header: env.Header, identity: bytes) -> bool:
         """Note an envelope's number; whether it comes after people were told that it is missing. In a transaction.
@@ -88,17 +100,23 @@ class Gaps:
             header = env.Header.FromString(data)
             self._own.archive.found((header.sender, header.stream), header.prev_seq + 1, header.seq)
 
-    def heed(self, header: env.Header, said: Sequence[rep.Item]) -> None:
+    def heed(self, header: env.Header, identity: bytes, said: Sequence[rep.Item]) -> None:
         """Draw from an envelope of heartbeats and closings what they say about streams. In a transaction."""
-        key = (header.sender, header.stream)
-        closed = self._own.archive.closed_at(key)
-        if closed is not None and header.seq > closed and not all(item.HasField("closing") for item in said):
-            self._conflict(header, f"number {header.seq} stands in a stream that was closed at {closed}")
         for item in said:
             if item.HasField("heartbeat"):
+                self.open(header)
                 self._heartbeat(header, item.heartbeat)
+                prefix = f"tocsin/{self._own.settings.node}/"
+                heads = [head for head in item.heartbeat.logs if head.origin.startswith(prefix)]
+                self.heads.extend(Claimed(header.sender, identity, head) for head in heads[:1])
             elif item.HasField("closing"):
                 self._closing(header, item.closing)
+
+    def open(self, header: env.Header) -> None:
+        """Nothing but a closing may stand above the last number of a stream that its sender closed. In a transaction."""
+        closed = self._own.archive.closed_at((header.sender, header.stream))
+        if closed is not None and header.seq > closed:
+            self._conflict(header, f"number {header.seq} stands in a stream that was closed at {closed}")
 
     def _heartbeat(self, header: env.Header, said: rep.Heartbeat) -> None:
         for head in said.streams:

@@ -57,7 +57,8 @@ class Opening:
         late = self.number(admitted.header, parsed.id)
         opened = fresh.opened if fresh and fresh.opened else self.unseal(admitted)
         received = self._keep(admitted, opened, entry, note)
-        deliveries = self._deliveries(received, (*admitted.warnings, CAME_LATE) if late else admitted.warnings)
+        warnings = (*admitted.warnings, CAME_LATE) if late else admitted.warnings
+        deliveries = self._deliveries(admitted.header, received, warnings)
         if glimpse is not None and glimpse.shown:
             glimpse.confirm(received)
             self._replies.owe(parsed.id, channel, deliveries)
@@ -96,7 +97,7 @@ class Opening:
                 admitted = self.admit(envelope.parse(entry.data))
                 if admitted is not None:
                     received = self._keep(admitted, self.unseal(admitted), entry, note)
-                    deliveries = self._deliveries(received, (*admitted.warnings, LATE))
+                    deliveries = self._deliveries(admitted.header, received, (*admitted.warnings, LATE))
                     found.append(Unread(channel, received.id, admitted.header, deliveries))
             except CourierMissingError:
                 continue
@@ -141,12 +142,14 @@ class Opening:
         held = self._own.archive.header_of(identity)
         return parse_canonical(env.Header, held) if held else None
 
-    def _deliveries(self, received: Received, warnings: tuple[str, ...]) -> list[Delivery]:
+    def _deliveries(self, header: env.Header, received: Received, warnings: tuple[str, ...]) -> list[Delivery]:
         origin = origin_of(received)
         every = [to_delivery(origin, index, raw, warnings) for index, raw in enumerate(received.items)]
         reports = [delivery for delivery in every if delivery.kind == "report"]
         if len(reports) < len(every):
-            every = self._heeded(received, every)
+            every = self._heeded(header, received, every)
+        if every:
+            self._gaps.open(header)
         named = [(delivery.parsed.report.id, digest(delivery.raw)) for delivery in reports]
         outcomes = self._own.archive.said(received.sender, named)
         if outcomes is None:
@@ -164,10 +167,10 @@ class Opening:
             self._replies.owe(received.id, received.channel, every)
         return left
 
-    def _heeded(self, received: Received, every: list[Delivery]) -> list[Delivery]:
+    def _heeded(self, header: env.Header, received: Received, every: list[Delivery]) -> list[Delivery]:
         """Heartbeats, closings and acknowledgements are for the desk itself; all else is given."""
         steering = [delivery.parsed for delivery in every if delivery.kind in STEERING]
         self._replies.take_acknowledgements(received, [item for item in steering if item.HasField("acknowledgement")])
         if steering:
-            self._gaps.heed(parse_canonical(env.Header, received.header), steering)
+            self._gaps.heed(header, received.id, steering)
         return [delivery for delivery in every if delivery.kind not in STEERING]

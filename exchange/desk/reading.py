@@ -14,7 +14,7 @@ from exchange.desk.archive import Received
 from exchange.desk.asking import Answers
 from exchange.desk.deliveries import STEERING, claimed, origin_of, to_delivery
 from exchange.desk.early import Early
-from exchange.desk.events import Delivery, Gap, Refused, Stale, Unconfirmed
+from exchange.desk.events import Delivery, Gap, Refused, Split, Stale, Unconfirmed
 from exchange.desk.gaps import Gaps, Hold, Unread, in_order
 from exchange.desk.holdings import Holdings
 from exchange.desk.link import ANSWER_S, CHANNEL_CLOSED, Backoff, Link, raise_if_ours
@@ -199,6 +199,7 @@ class Reading:
                 yield taken
                 if waits_s is None and await self._own.workers.run(self._own.archive.untold, channel):
                     waits_s = 0.0
+                await self._compare_heads(stub)
                 if loop.time() > compared + COMPARE_S and head != self._witness.newest:
                     compared = loop.time()
                     await self._witness.compare(stub, head)
@@ -211,6 +212,14 @@ class Reading:
             for glimpse in ahead.shown():
                 assert glimpse.origin is not None  # noqa: S101 - what was shown has one
                 self._own.event(Unconfirmed(glimpse.origin.sender, channel, glimpse.origin.receipt.id))
+
+    async def _compare_heads(self, stub: rpc.ExchangeStub) -> None:
+        """Hold what others say they saw of the node's log against what is shown here."""
+        newest = self._witness.newest
+        while self._gaps.heads and newest is not None:
+            claimed = self._gaps.heads.popleft()
+            if await asking.contradicts(stub, newest.head, claimed.head):
+                self._own.event(Split(newest.head.origin, claimed.sender, claimed.envelope, claimed.head.size))
 
     def _early(self, hold: Hold) -> Early:
         def last_read(sender: str, stream: bytes) -> tuple[int, bytes] | None:

@@ -46,3 +46,6 @@ async def renew_streams(
         holdings.event(Restored(channel, stream, seq, answer.last_seq))
         for stuck, error in await sealing.seal_again(stream, b""):
             failed(stuck, error)
+        with archive.transaction():
+            # What its readers are told is how far it went in truth.
+            archive.set_ended(stream, answer.last_seq)

@@ -7,6 +7,7 @@ from typing import Final
 
 from exchange import envelope, policy, report
 from exchange.desk.contents import shell_of
+from exchange.desk.deliveries import kind_of
 from exchange.desk.holdings import Holdings
 from exchange.desk.outbox import Outgoing
 from exchange.desk.queue import Batch, Queue, Said, Way
@@ -169,6 +170,33 @@ class Sealing:
                 self._own.archive.keep_sealed(row)
         return outcomes
 
+    async def seal_now(self, way: Way, item: bytes, *, audience: str, passing: bool = False) -> bytes | None:
+        """Seal a control item, outside the queue; the envelope's id, None when its readers would be others by now.
+
+        Args:
+            way: Where it goes; with `answers` to the desks it names.
+            item: The item.
+            audience: Its readers, one a line: what it says concerns nobody else.
+            passing: Nothing goes on in a stream that begins with it.
+
+        Raises:
+            TocsinError: It cannot be sealed.
+        """
+        async with self._numbering:
+            identity = await self._own.workers.run(self._sealed_now, way, item, audience, passing)
+        self._grew()
+        return identity
+
+    def _sealed_now(self, way: Way, item: bytes, audience: str, passing: bool) -> bytes | None:
+        row = self._seal(way, [item], {})
+        if row.audience != audience:
+            return None
+        with self._own.archive.transaction():
+            self._own.archive.keep_sealed(row)
+            if passing and row.seq == 1:
+                self._own.archive.told_ended(row.stream)
+        return row.id
+
     async def seal_again(self, stream: bytes, refused: bytes) -> list[tuple[bytes, TocsinError]]:
         """Seal what waits in a stream again, under the documents of today, in order, in a new stream.
 
@@ -190,6 +218,11 @@ class Sealing:
         for identity in archive.waiting_in(stream):
             try:
                 old = archive.unsealed(identity)
+                if all(kind_of(item) == "heartbeat" for item in old.items):
+                    # What it says of its readers' streams is said anew, to those who read then.
+                    with archive.transaction():
+                        archive.withdraw(identity)
+                    continue
                 way = Way(old.channel, old.marking, old.named, old.answers)
                 row = self._seal(way, old.items, {}, tries=old.tries + (identity == refused))
                 with archive.transaction():
@@ -296,7 +329,8 @@ class Sealing:
                 raise UsageError("the envelope that is answered is not in this desk's archive")
             first = parse_canonical(env.Header, held)
             draft.marking = first.marking
-            draft.audience.add(desk=first.sender)
+            for reader in way.named or (first.sender,):
+                draft.audience.add(desk=reader)
             return draft
         audience = self._own.admission.audience(draft, agreement, rosters)
         if outside := sorted(set(way.named) - set(audience)):

@@ -1,5 +1,7 @@
 """desk.toml."""
 
+from pydantic import Field
+
 from exchange.files import Settings
 
 
@@ -9,3 +11,5 @@ class DeskSettings(Settings):
     desk: str
     lineage: str
     node: str
+    heartbeat_s: int = Field(default=3600, ge=60, le=7 * 86_400)
+    """How often readers are told what the last numbers are, while something is said now and then."""

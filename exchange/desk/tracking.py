@@ -17,6 +17,7 @@ import grpc
 import structlog
 
 from exchange import checkpoint, history, merkle, tls, wire
+from exchange.desk.beats import steers
 from exchange.desk.events import Refused, SealedAgain, Undelivered, Unopened
 from exchange.desk.holdings import Holdings
 from exchange.desk.link import ANSWER_S, CHANNEL_CLOSED, Link, raise_if_ours
@@ -127,7 +128,7 @@ class Tracking:
                     created_ms = header.create_time_ms
                     nodes = self._nodes(header) - {own.settings.node}
                     own.archive.place(number, identity, nodes, since_ms=created_ms, expire_ms=header.expire_time_ms)
-                    if acknowledged_by_rule(own, header):
+                    if acknowledged_by_rule(own, header) and not steers(own.archive, identity, header):
                         due_ms = created_ms + opened_within_ms(header.channel)
                         own.archive.await_opening(identity, header.channel, due_ms)
 
