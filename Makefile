@@ -14,7 +14,7 @@ SERVICES := proto/exchange/v1/exchange.proto
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
-demo: $(STAMP)  ## two countries, two nodes, five desks, real input; leaves ./demo to look around in
+demo: $(STAMP)  ## two countries, two nodes, six desks, real input; leaves ./demo to look around in
 	$(BIN)/tocsin demo
 
 test: $(STAMP)  ## the test suite

@@ -448,7 +448,7 @@ def demo(
     ),
     as_json: Json = False,
 ) -> None:
-    """Two countries, two nodes, five desks, real input; leaves the directory for a look around."""
+    """Two countries, two nodes, six desks, real input; leaves the directory for a look around."""
     from exchange.demo.run import demo as run
 
     outcome = asyncio.run(run(directory, err if as_json else out))

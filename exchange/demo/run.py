@@ -1,4 +1,4 @@
-"""`tocsin demo`: the main job on real input, with two node processes, five desks and an outsider."""
+"""`tocsin demo`: the main job on real input, with two node processes, six desks and an outsider."""
 
 import asyncio
 import contextlib
@@ -22,14 +22,15 @@ from rich.text import Text
 from exchange import tls, wire
 from exchange.clock import now_ms
 from exchange.demo import data
-from exchange.demo.found import NODES, Founded, found
-from exchange.demo.warn import warn
+from exchange.demo.found import DESKS, NODES, Founded, found
+from exchange.demo.warn import WATCHER, warn
 from exchange.desk import Delivery, Desk
 from exchange.v1 import exchange_pb2 as pb
 from exchange.v1 import exchange_pb2_grpc as rpc
 from keys.errors import UsageError
 
 MARKER: Final = ".tocsin-demo"
+TITLE: Final = "Demo exchange on supply chains, KR-NL"
 PUBLISHER: Final = "kr.the-hague/economic"
 ABROAD: Final = "nl.seoul/economic"
 COMPANY: Final = "nl.veldhoven-litho/supply"
@@ -109,7 +110,7 @@ async def demo(directory: Path, console: Console) -> Outcome:
     """Found, publish, read abroad, explain, refuse; leaves the nodes stopped and the directory for a look around."""
     prepare(directory)
     console.print(f"[bold]Founding[/] kr and nl in {directory}: keys, agreement signed by both, rosters, key cards …")
-    founded = await asyncio.to_thread(found, directory, title="Demo exchange on supply chains, KR-NL")
+    founded = await asyncio.to_thread(found, directory, title=TITLE, desks=(*DESKS, WATCHER))
     (directory / MARKER).touch()
     console.print(f"  lineage {founded.lineage.hex()[:16]}…, {len(founded.held)} documents")
     outcome = Outcome()

@@ -28,7 +28,7 @@ from exchange.watch.letters import ledger_of
 from exchange.watch.months import month_of_ms, month_text
 from exchange.watch.service import Watch
 
-WATCHER: Final = "nl.bz/supply"
+WATCHER: Final = "nl.bz/watch"
 READER: Final = "kr.motie/supply"
 NOTIFIER: Final = "nl.seoul/economic"
 ITEM: Final = pb.Subject(hs="250410", item="natural graphite", stage=pb.STAGE_MINERAL)
@@ -97,7 +97,7 @@ async def warn(founded: Founded, console: Console) -> list[str]:
     console.print(
         f"[bold]Exercise[/] {len(said)} missions report imports of natural graphite at {places} places (made up)"
     )
-    await _arrived(founded, sum(len(reports) for name, reports in said.items() if name != WATCHER))
+    await _arrived(founded, sum(map(len, said.values())))
     before = await _watch(founded)
     await _publish(founded, NOTIFIER, [notice(now_ms=now_ms())])
     raised = await _watch(founded)

@@ -178,7 +178,16 @@ class Desk:
         return self._own.state
 
     async def __aenter__(self) -> Self:
-        """Start sealing and sending; destroy what is due."""
+        """Start sealing and sending; destroy what is due.
+
+        Raises:
+            DeskInUseError: Another process works with this desk.
+        """
+        try:
+            self.archive.hold()
+        except TocsinError:
+            self.close()
+            raise
         self.make_cards()
         work = (
             self._sending.sealing.run(),

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from exchange.desk.tenure import Tenure
 from exchange.errors import StoreError
 from keys import suite
 from keys.encoding import pae
@@ -91,6 +92,7 @@ class DeskFile:
     def __init__(self, path: Path, key: bytes) -> None:
         self._key = key
         self._lock = threading.RLock()
+        self._tenure = Tenure(path)
         with failing():
             path.touch(mode=0o600)
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
@@ -144,6 +146,16 @@ class DeskFile:
         """Release the file."""
         with failing(), self._lock:
             self._db.close()
+            self._tenure.end()
+
+    def hold(self) -> None:
+        """Keep other processes from working with the desk until the file is closed; looking into it stays free.
+
+        Raises:
+            DeskInUseError: One is at work.
+        """
+        with failing():
+            self._tenure.begin()
 
     def _lock_up(self, name: bytes, items: Sequence[bytes]) -> bytes:
         # PAE of the items; by hand, since it is done for every report.
