@@ -438,6 +438,7 @@ node_app.command("touched")(incident_cli.touched)
 node_app.command("new-log")(log_cli.node_new_log)
 node_app.command("accept-log")(log_cli.node_accept_log)
 node_app.command("clashes")(log_cli.node_clashes)
+desk_app.command("accept-log")(log_cli.desk_accept_log)
 desk_app.command("clashes")(log_cli.desk_clashes)
 
 

@@ -73,6 +73,18 @@ def node_accept_log(
     _accepted(origin, as_json=as_json)
 
 
+def desk_accept_log(
+    directory: DeskDir, origin: Origin, as_json: Json = False, passphrase_file: PassphraseFile = None
+) -> None:
+    """Read the node's new log though it denies what was seen of the old one. Ask its operator first; the evidence stays."""
+    desk = Desk.open(directory, passphrase=_passphrase(passphrase_file))
+    try:
+        desk.accept_log(origin)
+    finally:
+        desk.close()
+    _accepted(origin, as_json=as_json)
+
+
 def node_clashes(directory: NodeDir, out: Out, as_json: Json = False, passphrase_file: PassphraseFile = None) -> None:
     """Write the pairs of signed heads by which followed logs contradict themselves: proof to anyone with the log's key."""
     order = Order(do="clashes", file=str(out.absolute()))

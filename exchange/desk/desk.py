@@ -106,10 +106,10 @@ class Desk:
             workers = self._threads = ThreadWorkers(THREADS, name="desk")
         self._own = Holdings(directory, passphrase=passphrase, clock=clock, workers=workers)
         self._link = link(self._own)
-        witness = Witness(self._own)
+        self._witness = witness = Witness(self._own)
         self._sending = Sending(self._own, self._link, witness, taken=lambda: self._tracking.grew())
-        self._beats = Beats(self._own, self._link, self._sending.sealing, witness)
         self._acknowledging = Acknowledging(self._own, self._sending.sealing)
+        self._beats = Beats(self._own, self._link, self._sending.sealing, witness)
         self._reading = Reading(self._own, self._link, witness, owing=self._acknowledging.owing)
         self._tracking = Tracking(self._own, self._link, self._sending.sealing, self._reading.fetch)
         self._forgetting = Forgetting(self._own)
@@ -445,6 +445,14 @@ class Desk:
             ProofError: The node did not sign what the entries stand under.
         """
         return self._unpacking.take(path)
+
+    def accept_log(self, origin: str) -> None:
+        """Read a log of the node that denies what was seen of the one before: a person decided. The evidence stays.
+
+        Raises:
+            UsageError: No such log was refused.
+        """
+        self._witness.accept(origin)
 
     def find_report(self, report: bytes) -> list[Found]:
         """Every place in the archive where a report of this id stands, sent or read; no network."""

@@ -464,7 +464,7 @@ class App:
             "forks": self.node.forks,
             "log": self.node.origin,
             # Why nothing is appended: restored from a backup, it must go on as a new log.
-            "barred": str(self.node.barred or ""),
+            "barred": self.node.barred.words() if self.node.barred else "",
             "seen_longer": self.node.claims.still(self.node.store.size()),
             "clashes": [str(clash) for clash in self.node.clashes.held],
             "peers": {

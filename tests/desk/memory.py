@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 
-from exchange import checkpoint, envelope, files, merkle, tls
+from exchange import checkpoint, envelope, files, history, merkle, tls
 from exchange.desk import Desk, DeskSettings
 from exchange.desk.holdings import Holdings
 from exchange.desk.link import Link
@@ -38,6 +38,8 @@ class Log:
     world: World
     clock: Clock
     entries: list[tuple[bytes, int, bytes]] = field(default_factory=list)
+    number: int = 1
+    """Of the log: another one when the node goes on in it."""
     hide: Callable[[bytes], bool] = lambda data: False
     """What a withholding node shows as not concerning the caller."""
     lacks: Callable[[str, bytes], bool] = lambda node, leaf: False
@@ -65,11 +67,18 @@ class Log:
             leaves.append(parsed.id)
         return leaves.index(parsed.id)
 
+    def begin_another(self, head: bytes) -> None:
+        """The node goes on in another log, which continues the one of a head and holds what this one holds."""
+        self.entries.insert(0, (history.head_leaf(head), pb.ENTRY_KIND_HEAD, head))
+        self.number += 1
+
     def note(self, node: str) -> bytes:
         """The head, signed now."""
         root = merkle.root_of([leaf for leaf, _, _ in self.entries])
         key = self.world.log_keys[node]
-        return checkpoint.sign(f"tocsin/{node}/1", len(self.entries), root, key, name=node, time_ms=self.clock())
+        return checkpoint.sign(
+            f"tocsin/{node}/{self.number}", len(self.entries), root, key, name=node, time_ms=self.clock()
+        )
 
     def proof(self, index: int) -> list[bytes]:
         """Inclusion in the head."""

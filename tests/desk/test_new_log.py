@@ -1,0 +1,174 @@
+"""A desk whose node was restored from a backup: reads its new log, loses nothing it was given a receipt for, is not deceived."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from exchange import checkpoint, history
+from exchange.desk import Desk, NewLog
+from exchange.desk.events import Clash
+from exchange.desk.moves import Moves
+from exchange.errors import LogRollbackError, StoreError
+from exchange.v1 import exchange_pb2 as pb
+from keys.errors import UsageError
+from tests.desk.memory import Exchange, exchange
+from tests.desk.test_desk import said, texts
+from tests.world import found
+
+NODE = "kr.the-hague-1"
+SENDER, READER = "kr.the-hague/economic", "kr.motie/supply"
+LOG1, LOG2 = f"tocsin/{NODE}/1", f"tocsin/{NODE}/2"
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> Exchange:
+    made = exchange(tmp_path, found(weeks=0), SENDER, READER)
+    await made.synchronise()
+    return made
+
+
+async def say(world: Exchange, *words: str) -> None:
+    async with world.open(SENDER) as desk:
+        for word in words:
+            await desk.publish("minerals", said(word))
+        assert await desk.flush(20) == 0
+
+
+async def read(desk: Desk) -> list[str]:
+    return texts([delivery async for delivery in desk.subscribe("minerals", follow=False)])
+
+
+def envelopes(world: Exchange) -> int:
+    return sum(kind == pb.ENTRY_KIND_ENVELOPE for _, kind, _ in world.log.entries)
+
+
+def restore(world: Exchange, *, older: bool = False) -> None:
+    """The node loses its newest entry, which nobody else took, and goes on in another log; `older`: it denies that entry."""
+    head = world.log.note(NODE)
+    del world.log.entries[-1]
+    world.log.begin_another(world.log.note(NODE) if older else head)
+
+
+async def seen_two(world: Exchange) -> None:
+    await say(world, "one", "two")
+    async with world.open(READER) as reader:
+        assert await read(reader) == ["one", "two"]
+
+
+async def test_what_only_the_node_had_is_sealed_again_and_nobody_reads_it_twice(world: Exchange) -> None:
+    await seen_two(world)
+    restore(world)
+    async with world.open(SENDER) as sender:
+        await sender.publish("minerals", said("three"))
+        async with asyncio.timeout(20):
+            while envelopes(world) < 3:
+                await asyncio.sleep(0.05)
+        assert await sender.flush(20) == 0
+        assert sender.events() == [NewLog(LOG2), NewLog(LOG2, 1)]
+        # What the new log holds has its receipt there; what is lost keeps the one that proves it was taken.
+        origins = [
+            checkpoint.parse(sender.archive.receipt(identity)[2]).origin  # type: ignore[index]
+            for identity in sender.archive.sent()
+        ]
+        assert origins == [LOG2, LOG1, LOG2, LOG2]
+        assert [finding for finding in sender.audit() if finding.bad] == []
+    async with world.open(READER) as reader:
+        assert await read(reader) == ["three"]
+        assert reader.events() == [NewLog(LOG2)]
+        assert texts(reader.inbox()) == ["one", "two", "three"]
+        assert [finding for finding in reader.audit() if finding.bad] == []
+    # It is done once.
+    async with world.open(SENDER) as sender:
+        await sender.publish("minerals", said("four"))
+        assert await sender.flush(20) == 0
+        assert sender.events() == []
+    assert envelopes(world) == 4
+
+
+async def test_an_interrupted_move_seals_nothing_twice(world: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
+    await say(world, "one", "two")
+    restore(world)
+
+    def fail(*_: object) -> None:
+        raise StoreError("the disk failed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Moves, "moved", fail)
+        async with world.open(SENDER) as sender:
+            async with asyncio.timeout(20):
+                while not sender.archive.waiting():
+                    await asyncio.sleep(0.05)
+    async with world.open(SENDER) as sender:
+        await sender.publish("minerals", said("three"))
+        assert await sender.flush(20) == 0
+        assert sender.archive.unmoved(9) == []
+    assert envelopes(world) == 3
+
+
+async def test_a_new_log_that_denies_what_was_seen_is_refused_until_a_person_accepts_it(world: Exchange) -> None:
+    await seen_two(world)
+    restore(world, older=True)
+    async with world.open(READER) as reader:
+        with pytest.raises(LogRollbackError, match="ended with"):
+            await read(reader)
+        [event] = reader.events()
+        assert isinstance(event, Clash)
+        [clash] = reader.archive.clashes()
+        heads = [checkpoint.parse(note) for note in (clash.seen, clash.shown)]
+        assert [head.origin for head in heads] == [LOG1, LOG2]
+    async with world.open(SENDER) as sender:
+        await sender.publish("minerals", said("three"))
+        assert await sender.flush(1) == 1
+        with pytest.raises(UsageError):
+            sender.accept_log(LOG1)
+        sender.accept_log(LOG2)
+        assert await sender.flush(20) == 0
+        assert [event for event in sender.events() if isinstance(event, NewLog)] == [NewLog(LOG2, 1)]
+    reader = world.open(READER)
+    reader.accept_log(LOG2)
+    reader.close()
+    async with world.open(READER) as reader:
+        assert await read(reader) == ["three"]
+        assert reader.archive.clashes() == [clash]
+
+
+async def test_without_the_check_it_is_read(world: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
+    await seen_two(world)
+    restore(world, older=True)
+    monkeypatch.setattr(history, "require_continues", lambda *_: None)
+    async with world.open(READER) as reader:
+        assert await read(reader) == []
+        assert reader.events() == [NewLog(LOG2)]
+
+
+async def test_the_log_before_is_not_read_again(world: Exchange) -> None:
+    await seen_two(world)
+    restore(world)
+    async with world.open(READER) as reader:
+        await read(reader)
+    del world.log.entries[0]
+    world.log.number = 1
+    async with world.open(READER) as reader:
+        with pytest.raises(LogRollbackError, match="shown again"):
+            await read(reader)
+
+
+async def test_a_reader_who_follows_goes_on_by_itself(world: Exchange) -> None:
+    await seen_two(world)
+    async with world.open(READER) as reader:
+        got: list[str] = []
+
+        async def follow() -> None:
+            async for delivery in reader.subscribe("minerals"):
+                got.extend(texts([delivery]))
+
+        task = asyncio.create_task(follow())
+        await asyncio.sleep(0.1)
+        restore(world)
+        await say(world, "three")
+        async with asyncio.timeout(20):
+            while got != ["three"]:
+                await asyncio.sleep(0.05)
+        task.cancel()
+        assert NewLog(LOG2) in reader.events()
