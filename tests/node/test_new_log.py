@@ -9,8 +9,12 @@ from pathlib import Path
 import pytest
 
 from exchange import checkpoint, history
+from exchange.demo.found import found
+from exchange.desk import Desk, NewLog
+from exchange.desk.events import Clash
 from exchange.envelope import Parsed
 from exchange.errors import StoreError
+from exchange.evidence import verify
 from exchange.history import Seen
 from exchange.node import follow, renewal
 from exchange.node.app import App, newest_log
@@ -19,6 +23,7 @@ from exchange.node.renewal import new_log
 from exchange.v1 import exchange_pb2 as pb
 from exchange.wire import UnreachableError
 from keys.errors import UsageError
+from tests.desk.test_desk import said, texts
 from tests.node.cluster import NODES, Cluster, Identity, eventually, publish, read
 
 KR, NL = NODES
@@ -33,9 +38,8 @@ def impatient(monkeypatch: Patch) -> None:
 
 
 @contextmanager
-def lost(cluster: Cluster) -> Iterator[None]:
-    """What is written to the log of kr inside is gone after it: its disk comes back from a copy made before."""
-    directory = cluster.directory(KR)
+def lost(directory: Path) -> Iterator[None]:
+    """What is written to a node's log inside is gone after it: its disk comes back from a copy made before."""
     kept = {path.name: path.read_bytes() for path in directory.glob("log.db*")}
     yield
     for path in directory.glob("log.db*"):
@@ -81,7 +85,7 @@ async def restored(cluster: Cluster) -> AsyncIterator[Lost]:
             identity = await cluster.enrol(SENDER)
             await send(cluster, identity, *old)
             await eventually(lambda: held(nl, *old))
-        with lost(cluster):
+        with lost(cluster.directory(KR)):
             async with cluster.app(KR).serving() as kr:
                 await send(cluster, identity, *new)
                 await eventually(lambda: nl.node.store.cursor(kr.node.origin) == kr.node.store.size())
@@ -137,7 +141,7 @@ async def test_a_desk_that_saw_more_of_the_log_tells_its_node(cluster: Cluster) 
     sealed = [cluster.seal(cluster.trust, SENDER) for _ in range(2)]
     async with cluster.app(KR).serving():
         identity = await cluster.enrol(SENDER)
-    with lost(cluster):
+    with lost(cluster.directory(KR)):
         async with cluster.app(KR).serving() as kr:
             await send(cluster, identity, *sealed)
             seen = kr.node.checkpoint
@@ -186,6 +190,62 @@ async def test_power_lost_before_the_new_log_is_whole_leaves_the_old_one(cluster
 
 async def _power_cut(*_: object) -> int:
     raise KeyboardInterrupt
+
+
+async def test_what_only_the_lost_disk_had_comes_back_from_its_sender(tmp_path: Path) -> None:
+    founded = found(tmp_path / "exchange", title="restored")
+    kr_directory, nl_directory = founded.node("kr"), founded.node("nl")
+
+    async def say(word: str) -> None:
+        async with Desk.open(founded.desk(SENDER)) as desk:
+            await desk.synchronise()
+            await desk.publish("minerals", said(word))
+            assert await desk.flush(20) == 0
+
+    async def reports(*, until: int) -> list[str]:
+        async with Desk.open(founded.desk(READER)) as desk:
+            await eventually(lambda: desk.state == "connected")
+            got: list[str] = []
+            async with asyncio.timeout(20):
+                while len(got) < until:
+                    got += texts([delivery async for delivery in desk.subscribe("minerals", follow=False)])
+                    await asyncio.sleep(0.05)
+            return got
+
+    def read_by(other: App, log: App) -> bool:
+        return other.node.store.cursor(log.node.origin) == log.node.store.size()
+
+    async with App(nl_directory).serving() as nl, App(kr_directory).serving() as kr:
+        # The reader's key cards must be known before it can be written to.
+        await reports(until=0)
+        await eventually(lambda: read_by(kr, nl))
+        await say("one")
+        await eventually(lambda: read_by(nl, kr))
+        assert await reports(until=1) == ["one"]
+    with lost(kr_directory):
+        async with App(nl_directory).serving() as nl, App(kr_directory).serving() as kr:
+            await say("two")
+            await eventually(lambda: read_by(nl, kr))
+        async with App(kr_directory).serving():
+            await say("three")
+    async with App(kr_directory).serving() as kr, Desk.open(founded.desk(SENDER)):
+        # It has a receipt under a head that nobody else saw.
+        await eventually(lambda: kr.node.barred)
+    async with App(nl_directory).serving() as nl:
+        done = await new_log(kr_directory)
+        async with App(kr_directory).serving() as kr, Desk.open(founded.desk(SENDER)) as desk:
+            await eventually(lambda: NewLog(done.origin, 1) in desk._own.events)
+            assert await desk.flush(20) == 0
+            assert not [event for event in desk.events() if isinstance(event, Clash)]
+            assert sorted(await reports(until=2)) == ["three", "two"]
+            await eventually(lambda: NL in kr.node.witnesses.held())
+            [two] = [one for one in desk.archive.sent() if "two" in str(desk.archive.content(one).items)]
+            size = kr.node.store.size()
+            await eventually(lambda: checkpoint.parse(kr.node.witnesses.held()[NL]).size == size)
+            data, missing = await desk.evidence(two, 0)
+            assert missing == []
+            [log] = verify.verify(data, desk.trust.lineage).witnesses
+            assert (log.origin, log.cosigners) == (done.origin, (NL,))
 
 
 # ---- tricks
