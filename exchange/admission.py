@@ -17,7 +17,7 @@ from exchange.errors import (
 from exchange.rights import Admitted, Answered, Rights, agreement_facts, roster_facts
 from exchange.standing import Position, Verdict, standing
 from exchange.v1 import envelope_pb2 as pb
-from keys.trust import MissingDocumentError, RosterView, party_of, week_of
+from keys.trust import DeadLineageError, MissingDocumentError, RosterView, party_of, week_of
 
 __all__ = ["Admission", "Admitted", "Answered", "check_stream"]
 
@@ -43,9 +43,14 @@ class Admission(Rights):
         Raises:
             PeerError: The subclass names the rule; MissingDocumentError means: fetch documents and try again.
         """
+        death = self.trust.death
+        if death is not None and not from_log:
+            raise DeadLineageError(death.successor, "takes no new envelope")
         admitted = self.rights(parsed, answered=answered)
         header = admitted.header
         agreement = self.trust.find_agreement(header.agreement)
+        if death is not None and header.create_time_ms >= death.told_ms + agreement.body.skew_ms:
+            raise DeadLineageError(death.successor, "takes nothing made since", desk=header.sender)
         bounds, facts = agreement.body, agreement_facts(agreement)
         if header.create_time_ms > now_ms + bounds.skew_ms:
             raise ExpiredError(

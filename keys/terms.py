@@ -184,6 +184,7 @@ def _facts(body: pb.Agreement) -> dict[str, str]:
         "when a party's status is older than R": "all stops" if body.stop_when_stale else "all goes on, loudly",
         "suites": ", ".join(map(str, body.suites)) or "none",
         "protocol versions": ", ".join(map(str, body.protocols)) or "none",
+        "takes the place of dead lineages": ", ".join(dead.hex() for dead in body.dead_lineages) or "none",
         "desks at one mission": ", ".join(f"{kind_name(c.kind)} at most {c.desks}" for c in body.caps) or "no limit",
     }
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from keys import ceremony, words
+from keys import ceremony, documents, succession, words
 from keys.audit import subject
 from keys.ceremony import AlteredError, Group, SecondSignatureError, StrangerError, UnconfirmedError
 from keys.cli import book as books
@@ -74,7 +74,7 @@ def sign(
     _require_expected(shown, expect, yes=yes)
     with open_keystore(keystore, passphrase_file) as store:
         names, counted = _own_keys(document, store, groups)
-        _require_one_story(store, shown, instead=instead)
+        _require_one_story(store, document, shown, instead=instead)
         if dry_run:
             say(f"dry run: nothing was signed; it would count as {', '.join(counted)}")
             return
@@ -82,7 +82,7 @@ def sign(
         files.require_fresh(target)
         if not yes:
             _confirm(shown.digest)
-        _remember(store, shown, instead=instead)
+        _remember(store, document, shown)
         signed = document
         for name, suite_id in names.items():
             signed = ceremony.sign(signed, load_key(store, name, suite_id), groups)
@@ -213,10 +213,13 @@ def _confirm(digest: bytes) -> None:
         raise UnconfirmedError("the words typed are not the first words of this fingerprint: nothing was signed")
 
 
-def _require_one_story(store: Keystore, shown: Shown, *, instead: bool) -> None:
-    """Two documents at one number, both signed, are evidence against their party for ever: never by mistake."""
-    name = _memory(shown)
-    if instead or name not in store.names() or store.get(name) == shown.digest:
+def _require_one_story(store: Keystore, document: Document, shown: Shown, *, instead: bool) -> None:
+    """Two documents at one number, both signed, are evidence against their party for ever: never by mistake.
+
+    A first agreement that lists the one signed before as dead is no second story: it ends the first.
+    """
+    name = _memory(document, shown)
+    if instead or name not in store.names() or store.get(name) in (shown.digest, *succession.listed_as_dead(document)):
         return
     raise SecondSignatureError(
         f"this keystore signed another {shown.subject}, {store.get(name).hex()}",
@@ -224,15 +227,18 @@ def _require_one_story(store: Keystore, shown: Shown, *, instead: bool) -> None:
     )
 
 
-def _remember(store: Keystore, shown: Shown, *, instead: bool) -> None:
-    name = _memory(shown)
-    if instead and name in store.names():
-        store.delete(name)
-    store.put(name, shown.digest, kind=MEMORY)
+def _remember(store: Keystore, document: Document, shown: Shown) -> None:
+    name = _memory(document, shown)
+    if name in store.names():
+        store.replace(name, shown.digest)
+    else:
+        store.put(name, shown.digest, kind=MEMORY)
 
 
-def _memory(shown: Shown) -> str:
-    return f"signed {shown.subject}"
+def _memory(document: Document, shown: Shown) -> str:
+    """By lineage: a key may serve a drill too, and goes on into the exchange that takes the place of a dead one."""
+    lineage = getattr(documents.peek(document), "lineage", b"")
+    return f"signed {shown.subject}" + (f" of {lineage.hex()}" if lineage else "")
 
 
 def _own_keys(document: Document, store: Keystore, groups: Sequence[Group]) -> tuple[dict[str, int], tuple[str, ...]]:

@@ -8,6 +8,7 @@ One module takes one kind of document; `held` is what they have taken, `views` w
 from keys.trust.agreement import MAX_PARTIES
 from keys.trust.cards import CARDS_AHEAD
 from keys.trust.errors import (
+    DeadLineageError,
     EquivocationError,
     GapError,
     MissingDocumentError,
@@ -18,7 +19,7 @@ from keys.trust.errors import (
 from keys.trust.names import FIRST_MONDAY_MS, MAX_NAME_BYTES, WEEK_MS, mission_of, party_of, week_of
 from keys.trust.roster import MAX_KEYS_PER_DESK, MAX_ROSTER_MS
 from keys.trust.trust import Trust
-from keys.trust.views import AgreementView, Card, Desk, DeskKey, Ending, RosterView, Taken
+from keys.trust.views import AgreementView, Card, Death, Desk, DeskKey, Ending, RosterView, Taken
 
 __all__ = [
     "CARDS_AHEAD",
@@ -30,6 +31,8 @@ __all__ = [
     "WEEK_MS",
     "AgreementView",
     "Card",
+    "DeadLineageError",
+    "Death",
     "Desk",
     "DeskKey",
     "Ending",

@@ -11,6 +11,8 @@ from keys.trust.views import AgreementView
 from keys.v1 import documents_pb2 as pb
 
 MAX_PARTIES: Final = 16
+MAX_DEAD: Final = 16
+LINEAGE_BYTES: Final = 32
 
 
 def take(held: Held, document: Document, now_ms: int) -> tuple[str, ...]:
@@ -76,6 +78,9 @@ def check(body: pb.Agreement, held: pb.Agreement | None) -> None:
         raise TrustError("an agreement ends after it takes effect")
     if not (0 < body.revocation_ms and 0 < body.lifetime_ms and 0 < body.skew_ms):
         raise TrustError("R, L and S are longer than nothing")
+    dead = list(body.dead_lineages)
+    if dead != sorted(set(dead)) or len(dead) > MAX_DEAD or any(len(each) != LINEAGE_BYTES for each in dead):
+        raise TrustError(f"dead lineages are of {LINEAGE_BYTES} bytes, sorted, unique and at most {MAX_DEAD}")
     if held is None:
         if body.version != 1 or body.lineage or body.previous:
             raise TrustError("a first agreement has version 1, no lineage and no previous")
@@ -84,6 +89,8 @@ def check(body: pb.Agreement, held: pb.Agreement | None) -> None:
         raise TrustError("a change of parties needs a new lineage")
     if body.drill != held.drill:
         raise TrustError("a drill never becomes production, nor production a drill: found another exchange")
+    if dead != list(held.dead_lineages):
+        raise TrustError("an amendment declares no lineage dead: people compare the words of a first agreement alone")
     if body.effective_time_ms <= held.effective_time_ms:
         raise TrustError("an amendment takes effect after what it amends")
     if body.grace_ms < body.lifetime_ms + 2 * body.skew_ms:

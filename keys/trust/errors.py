@@ -38,6 +38,23 @@ class MissingDocumentError(TrustError):
     hint = "fetch the missing document, then try again"
 
 
+class DeadLineageError(TrustError):
+    """People said that another exchange took this one's place: it takes nothing new."""
+
+    reason = "LINEAGE_DEAD"
+
+    def __init__(self, successor: bytes, text: str, /, **metadata: object) -> None:
+        super().__init__(
+            f"agreement 1 of another exchange took the place of this one, which {text}",
+            hint=f"go on in that exchange, lineage {successor.hex()}; what is here can still be read",
+            document="agreement",
+            version=1,
+            successor=successor.hex(),
+            **metadata,
+        )
+        self.successor = successor
+
+
 class WrongLineageError(TrustError):
     """A document of another exchange."""
 

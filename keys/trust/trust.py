@@ -8,10 +8,10 @@ from typing import Final
 from keys.documents import Document, peek
 from keys.errors import PeerError
 from keys.trust import agreement, annex, cards, party, roster, status
-from keys.trust.errors import MissingDocumentError, TrustError, WrongLineageError
+from keys.trust.errors import DeadLineageError, MissingDocumentError, TrustError, WrongLineageError
 from keys.trust.held import Held, PartyChain
 from keys.trust.names import MAX_NAME_BYTES, mission_of, party_of
-from keys.trust.views import AgreementView, Card, DeskKey, Ending, RosterView, Taken
+from keys.trust.views import AgreementView, Card, Death, DeskKey, Ending, RosterView, Taken
 from keys.v1 import documents_pb2 as pb
 
 TAKERS: Final[Mapping[str, Callable[[Held, Document, int], tuple[str, ...]]]] = {
@@ -23,6 +23,8 @@ TAKERS: Final[Mapping[str, Callable[[Held, Document, int], tuple[str, ...]]]] = 
     "tocsin/1/card": cards.take,
     "tocsin/1/renunciation": cards.take_renunciation,
 }
+
+GIVE_RIGHTS: Final = frozenset({"tocsin/1/agreement", "tocsin/1/party", "tocsin/1/roster", "tocsin/1/annex"})
 
 
 class Trust:
@@ -38,6 +40,8 @@ class Trust:
         self.lineage = lineage
         self.version = 0
         """Raised with every change; caches key on it."""
+        self.death: Death | None = None
+        """Set once people said that the exchange is dead."""
         self._held = Held(lineage)
         # A desk takes documents in whichever thread they arrive: of the same one in two threads one is new.
         self._taking = Lock()
@@ -67,6 +71,9 @@ class Trust:
             if taken_ms is not None and document.digest in self._held.arrivals:
                 self._held.arrivals[document.digest] = min(came_ms, self._held.arrivals[document.digest])
             return Taken(document, new=False)
+        if self.death is not None and document.type in GIVE_RIGHTS:
+            # Whoever finds the lost roots could else give himself desks and nodes here, or end those of others.
+            raise DeadLineageError(self.death.successor, "takes no document that gives rights any more")
         taker = TAKERS.get(document.type)
         if taker is None:
             raise TrustError(f"{document.type} is not taken by this version")
@@ -79,6 +86,22 @@ class Trust:
             raise
         self.version += 1
         return Taken(document, new=True, events=events)
+
+    def end(self, successor: bytes, *, told_ms: int) -> None:
+        """The exchange is dead: from now on it takes no document that gives rights, and admission no new envelope.
+
+        Args:
+            successor: Lineage of the exchange that took its place (`keys.succession.verify`).
+            told_ms: When people said so on this machine, ms UTC.
+
+        Raises:
+            DeadLineageError: Another one took its place already.
+        """
+        if self.death is not None and self.death.successor != successor:
+            raise DeadLineageError(self.death.successor, "no third one can replace")
+        if self.death is None:
+            self.death = Death(successor, told_ms)
+            self.version += 1
 
     def rehearse(self, document: Document, *, now_ms: int) -> tuple[str, ...]:
         """What taking a roster would say if it were signed, so that nobody signs one that is refused. Nothing changes.

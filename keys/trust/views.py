@@ -92,6 +92,14 @@ class Ending:
 
 
 @dataclass(frozen=True, slots=True)
+class Death:
+    """People said on this machine, at `told_ms` (ms UTC), that the exchange of lineage `successor` took this one's place."""
+
+    successor: bytes
+    told_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Taken:
     """What taking a document changed: `new` False when it was held already; `events` are for people and alarms."""
 

@@ -145,7 +145,7 @@ class DeskCap(_message.Message):
     def __init__(self, kind: _Optional[_Union[MissionKind, str]] = ..., desks: _Optional[int] = ...) -> None: ...
 
 class Agreement(_message.Message):
-    __slots__ = ("lineage", "version", "previous", "title", "parties", "channels", "suites", "protocols", "revocation_ms", "lifetime_ms", "skew_ms", "caps", "hold_ms", "effective_time_ms", "expire_time_ms", "grace_ms", "stop_when_stale", "drill")
+    __slots__ = ("lineage", "version", "previous", "title", "parties", "channels", "suites", "protocols", "revocation_ms", "lifetime_ms", "skew_ms", "caps", "hold_ms", "effective_time_ms", "expire_time_ms", "grace_ms", "stop_when_stale", "drill", "dead_lineages")
     LINEAGE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     PREVIOUS_FIELD_NUMBER: _ClassVar[int]
@@ -164,6 +164,7 @@ class Agreement(_message.Message):
     GRACE_MS_FIELD_NUMBER: _ClassVar[int]
     STOP_WHEN_STALE_FIELD_NUMBER: _ClassVar[int]
     DRILL_FIELD_NUMBER: _ClassVar[int]
+    DEAD_LINEAGES_FIELD_NUMBER: _ClassVar[int]
     lineage: bytes
     version: int
     previous: bytes
@@ -182,7 +183,8 @@ class Agreement(_message.Message):
     grace_ms: int
     stop_when_stale: bool
     drill: bool
-    def __init__(self, lineage: _Optional[bytes] = ..., version: _Optional[int] = ..., previous: _Optional[bytes] = ..., title: _Optional[str] = ..., parties: _Optional[_Iterable[_Union[AgreementParty, _Mapping]]] = ..., channels: _Optional[_Iterable[_Union[ChannelRule, _Mapping]]] = ..., suites: _Optional[_Iterable[int]] = ..., protocols: _Optional[_Iterable[int]] = ..., revocation_ms: _Optional[int] = ..., lifetime_ms: _Optional[int] = ..., skew_ms: _Optional[int] = ..., caps: _Optional[_Iterable[_Union[DeskCap, _Mapping]]] = ..., hold_ms: _Optional[int] = ..., effective_time_ms: _Optional[int] = ..., expire_time_ms: _Optional[int] = ..., grace_ms: _Optional[int] = ..., stop_when_stale: _Optional[bool] = ..., drill: _Optional[bool] = ...) -> None: ...
+    dead_lineages: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, lineage: _Optional[bytes] = ..., version: _Optional[int] = ..., previous: _Optional[bytes] = ..., title: _Optional[str] = ..., parties: _Optional[_Iterable[_Union[AgreementParty, _Mapping]]] = ..., channels: _Optional[_Iterable[_Union[ChannelRule, _Mapping]]] = ..., suites: _Optional[_Iterable[int]] = ..., protocols: _Optional[_Iterable[int]] = ..., revocation_ms: _Optional[int] = ..., lifetime_ms: _Optional[int] = ..., skew_ms: _Optional[int] = ..., caps: _Optional[_Iterable[_Union[DeskCap, _Mapping]]] = ..., hold_ms: _Optional[int] = ..., effective_time_ms: _Optional[int] = ..., expire_time_ms: _Optional[int] = ..., grace_ms: _Optional[int] = ..., stop_when_stale: _Optional[bool] = ..., drill: _Optional[bool] = ..., dead_lineages: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class HolderKey(_message.Message):
     __slots__ = ("holder", "key")

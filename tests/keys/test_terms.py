@@ -13,6 +13,7 @@ CHAIN = {"lineage", "version", "previous"}
 
 def full() -> pb.Agreement:
     body = documents.body(world().agreement, pb.Agreement)
+    body.dead_lineages.append(bytes(32))
     rule = body.channels[0]
     rule.courier_group, rule.retention_ms = "bag", 5
     rule.publish[0].party, rule.publish[0].mission = "kr", "kr.motie"
