@@ -19,7 +19,8 @@ from rich.text import Text
 from exchange import attachment_cli, files, incident_cli, log_cli, policy, report, track_cli
 from exchange import desk as desks
 from exchange.clock import now_ms
-from exchange.desk import Delivery, Desk, DeskSettings, Event
+from exchange.desk import Delivery, Desk, DeskSettings, Event, rekey
+from exchange.desk import holdings as desk_holdings
 from exchange.evidence import cli as evidence_cli
 from exchange.node import app as nodes
 from exchange.node import authority
@@ -31,6 +32,7 @@ from exchange.watch import cli as watch_cli
 from keys import documents, founding, suite, words
 from keys.encoding import canonical_bytes
 from keys.errors import TocsinError, UsageError
+from keys.keystore import Keystore
 from keys.pkcs11 import Token
 from keys.signer import InToken, read_pin
 from keys.v1 import documents_pb2 as pb
@@ -252,6 +254,16 @@ def desk_enrol(
 
     asyncio.run(enrol())
     err.print("enrolled: certificate and key cards are in place")
+
+
+@desk_app.command("rekey")
+def desk_rekey(desk: DeskDir, passphrase_file: PassphraseFile = None) -> None:
+    """Put the archive under a new key and destroy the old one; stop the desk first. Run it again if it was cut off."""
+    with Keystore.open(desk / "desk.keys", _passphrase(passphrase_file)) as store:
+        rekey.rekey(store, desk / desk_holdings.FILE)
+    err.print(
+        "the archive is under a new key, and the old key is destroyed; older backups need the keystore of their time"
+    )
 
 
 @app.command()

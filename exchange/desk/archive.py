@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from exchange.desk.deskfile import failing
+from exchange.desk.deskfile import failing, key_id
 from exchange.desk.moves import Moves
 from exchange.desk.outbox import Outbox
 from exchange.desk.sheets import Sheets
@@ -51,6 +51,19 @@ class Clashed:
 
 class Archive(Outbox, Sheets, Stages, Moves):
     """The desk's file: what it sent and what it read."""
+
+    def relock(self) -> None:
+        """Put everything under the new key; what was put there before a cut stays as it is. Then the old one opens nothing.
+
+        Raises:
+            StoreError: The disk failed; some is under the new key, the rest under the old one.
+        """
+        self.relock_contents()
+        self.relock_sheets()
+        with self.transaction():
+            self._db.execute("UPDATE key SET id = ?", (key_id(self._key),))
+        with failing(), self._lock:
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def header_of(self, identity: bytes) -> bytes | None:
         """Header of an envelope sent or received."""

@@ -49,6 +49,16 @@ class Contents(DeskFile):
         locked = self._lock_up(b"content" + identity, [prk])
         self._db.execute("INSERT INTO content VALUES (?, ?, ?, ?)", (identity, outer, locked, ciphertext))
 
+    def relock_contents(self) -> None:
+        """Put what is still under the key that is left under the new one."""
+
+        def relock(_: int, identity: bytes, locked: bytes) -> None:
+            if (parts := self._unlock_left(b"content" + identity, locked)) is not None:
+                again = self._lock_up(b"content" + identity, parts)
+                self._db.execute("UPDATE content SET locked = ? WHERE id = ?", (again, identity))
+
+        self._each("SELECT rowid, id, locked FROM content", relock)
+
 
 def shell_of(whole: pb.Envelope) -> bytes:
     """An envelope without its ciphertext."""

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -10,6 +9,7 @@ from typing import Final, Self
 
 from exchange import files, policy, tls
 from exchange.clock import now_ms
+from exchange.desk import rekey
 from exchange.desk.acknowledging import Acknowledging
 from exchange.desk.archive import Archive
 from exchange.desk.attaching import Attaching
@@ -74,7 +74,7 @@ def init(
         # So that the command can be run again, with the token in.
         (directory / "desk.keys").unlink()
         raise
-    store.put("archive", os.urandom(32), kind="archive")
+    rekey.make(store)
     store.put(TLS, tls.key_pem(tls.new_key()), kind="tls")
     store.close()
     files.save_settings(settings, directory / "desk.toml")

@@ -7,7 +7,7 @@ derived from the archive key and the blob's name, so a nonce is never used twice
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -15,10 +15,16 @@ from exchange.desk.tenure import Tenure
 from exchange.errors import StoreError
 from keys import suite
 from keys.encoding import pae
+from keys.errors import OpenError, UsageError
 
-FORMAT: Final = 2
-"""Of the file; 1 kept the items of the outbox a second time."""
+FORMAT: Final = 3
+"""Of the file; 1 kept the items of the outbox a second time, 2 had sheets that did not know their names."""
+RELOCKED_AT_ONCE: Final = 32
+"""Rows of one transaction when the key is replaced; each has at most about 1 MB."""
 WAL_PAGES: Final = 16384
+ID_BYTES: Final = 16
+OTHERS_MS: Final = 1000
+"""So long is waited for another program that may be about to end."""
 # What is large is in tables in the order of its coming: under a random key each row would touch pages of its own.
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS outbox (number INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL UNIQUE, channel TEXT NOT NULL,
@@ -58,6 +64,7 @@ CREATE TABLE IF NOT EXISTS clash (number INTEGER PRIMARY KEY, time_ms INTEGER NO
     shown BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS sheet (tag BLOB NOT NULL UNIQUE, bucket BLOB NOT NULL, salt BLOB NOT NULL, locked BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS sheet_bucket ON sheet (bucket);
+CREATE TABLE IF NOT EXISTS key (id BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS moving (after INTEGER NOT NULL, last INTEGER);
 CREATE TABLE IF NOT EXISTS filed (id BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS awaited (number INTEGER PRIMARY KEY, id BLOB NOT NULL, node TEXT NOT NULL DEFAULT '',
@@ -84,30 +91,69 @@ class DeskFile:
     Args:
         path: Made if absent, 0600.
         key: 32-byte archive key.
+        leaving: The key that what is in the file may still be under; then nobody else has the file open meanwhile.
 
     Raises:
-        StoreError: The disk failed, nothing of the transaction was kept; or the file is of another version.
+        StoreError: The disk failed, nothing of the transaction was kept; the file is of another version or under another
+            key; or somebody else has it open.
+        DeskInUseError: `leaving`, and somebody works with the desk.
     """
 
-    def __init__(self, path: Path, key: bytes) -> None:
-        self._key = key
+    def __init__(self, path: Path, key: bytes, *, leaving: bytes | None = None) -> None:
+        self._key, self._leaving = key, leaving
         self._lock = threading.RLock()
         self._tenure = Tenure(path)
         with failing():
             path.touch(mode=0o600)
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            # Before the journal mode, or it does not hold. A commit writes whole pages, and most of its rows are small:
-            # with 16 KiB a desk that sends envelopes of 256 reports writes a fifth more.
-            self._db.execute("PRAGMA page_size = 4096")
-            self._db.execute("PRAGMA journal_mode = WAL")
-            # What leaves the outbox is encrypted; writing zeros over it would only write it to disk once more.
-            self._db.execute("PRAGMA secure_delete = FAST")
-            self._db.execute("PRAGMA synchronous = FULL")
-            # Most of what passes through the outbox has left it before its pages would be copied into the file.
-            self._db.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
-            self._check_format(path)
-            self._db.executescript(SCHEMA)
-            self._db.execute(f"PRAGMA user_version = {FORMAT}")
+            try:
+                self._open(path)
+            except BaseException:
+                self._db.close()
+                self._tenure.end()
+                raise
+
+    def _open(self, path: Path) -> None:
+        if self._leaving is not None:
+            self._keep_others_out(path)
+        # Before the journal mode, or it does not hold. A commit writes whole pages, and most of its rows are small:
+        # with 16 KiB a desk that sends envelopes of 256 reports writes a fifth more.
+        self._db.execute("PRAGMA page_size = 4096")
+        self._db.execute("PRAGMA journal_mode = WAL")
+        # What leaves the outbox is encrypted; writing zeros over it would only write it to disk once more. What is under
+        # a key that is left is to go, for that may have been stolen.
+        self._db.execute(f"PRAGMA secure_delete = {'FAST' if self._leaving is None else 'ON'}")
+        self._db.execute("PRAGMA synchronous = FULL")
+        # Most of what passes through the outbox has left it before its pages would be copied into the file.
+        self._db.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
+        self._check_format(path)
+        self._db.executescript(SCHEMA)
+        self._db.execute(f"PRAGMA user_version = {FORMAT}")
+        self._check_key(path)
+
+    def _keep_others_out(self, path: Path) -> None:
+        # Who works with the desk is named by its tenure. Who only looks into it holds a shared lock for as long as he does.
+        self.hold()
+        self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        self._db.execute(f"PRAGMA busy_timeout = {OTHERS_MS}")
+        try:
+            self._db.execute("BEGIN EXCLUSIVE")
+            self._db.execute("COMMIT")
+        except sqlite3.OperationalError:
+            raise StoreError(
+                f"another program has {path} open", hint="stop everything that uses this desk, and run it again"
+            ) from None
+
+    def _check_key(self, path: Path) -> None:
+        held = self._db.execute("SELECT id FROM key").fetchone()
+        if held is None:
+            self._db.execute("INSERT INTO key (id) SELECT ? WHERE NOT EXISTS (SELECT 1 FROM key)", (key_id(self._key),))
+        elif held[0] != key_id(self._key) and (self._leaving is None or held[0] != key_id(self._leaving)):
+            # Rows under two keys, one of which nobody has, would be the end of the archive.
+            raise StoreError(
+                f"{path} is under another archive key than the keystore has",
+                hint="if it was replaced this moment, open it again; else restore desk.db and desk.keys of one backup",
+            )
 
     def _check_format(self, path: Path) -> None:
         (found,) = self._db.execute("PRAGMA user_version").fetchone()
@@ -165,16 +211,50 @@ class DeskFile:
         return suite.aead_seal(self._key_of(name), b"".join(parts), name)
 
     def _unlock(self, name: bytes, blob: bytes) -> tuple[bytes, ...]:
-        data = suite.aead_open(self._key_of(name), blob, name)
-        items, at = [], 8
-        for _ in range(int.from_bytes(data[:8], "little")):
-            length = int.from_bytes(data[at : at + 8], "little")
-            items.append(data[at + 8 : at + 8 + length])
-            at += 8 + length
-        return tuple(items)
+        return _items(suite.aead_open(_key_of(self._key, name), blob, name))
+
+    def _unlock_left(self, name: bytes, blob: bytes) -> tuple[bytes, ...] | None:
+        """What is under the key that is left; None when it is under the new one, or damaged."""
+        if self._leaving is None:
+            raise UsageError("no key is left here")
+        try:
+            return _items(suite.aead_open(_key_of(self._leaving, name), blob, name))
+        except OpenError:
+            return None
+
+    def _each(self, select: str, work: Callable[..., None]) -> None:
+        """Give every row of a select that begins with the rowid to `work`, some in each transaction."""
+        after = 0
+        while True:
+            with self.transaction():
+                rows = self._db.execute(f"{select} WHERE rowid > ? ORDER BY rowid LIMIT {RELOCKED_AT_ONCE}", (after,))
+                some = rows.fetchall()
+                for row in some:
+                    work(*row)
+            if not some:
+                return
+            after = some[-1][0]
 
     def _key_of(self, name: bytes) -> bytes:
-        return suite.hkdf_expand(self._key, pae("tocsin/1/archive", name), 32)
+        return _key_of(self._key, name)
+
+
+def _items(data: bytes) -> tuple[bytes, ...]:
+    items, at = [], 8
+    for _ in range(int.from_bytes(data[:8], "little")):
+        length = int.from_bytes(data[at : at + 8], "little")
+        items.append(data[at + 8 : at + 8 + length])
+        at += 8 + length
+    return tuple(items)
+
+
+def _key_of(key: bytes, name: bytes) -> bytes:
+    return suite.hkdf_expand(key, pae("tocsin/1/archive", name), 32)
+
+
+def key_id(key: bytes) -> bytes:
+    """Tells whether a key is the file's; nothing is sealed under it."""
+    return _key_of(key, b"id")[:ID_BYTES]
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from cryptography import x509
 
 from exchange import checkpoint, files, tls
 from exchange.admission import Admission
+from exchange.desk import rekey
 from exchange.desk.archive import Archive
 from exchange.desk.cards import Cards
 from exchange.desk.couriers import Couriers
@@ -26,6 +27,7 @@ from keys.trust import AgreementView, RosterView, party_of
 from keys.v1 import documents_pb2 as docs
 
 MAX_EVENTS: Final = 1000
+FILE: Final = "desk.db"
 TLS: Final = "tls"
 """Name in the keystore of the TLS key; its certificate, once there is one, is its public half."""
 
@@ -49,7 +51,10 @@ class Holdings:
         self._keystore = Keystore.open(directory / "desk.keys", passphrase)
         self._signers: dict[str, suite.Signer] = {}
         self._key_names: tuple[int, dict[bytes, str]] = (-1, {})
-        self.archive = Archive(directory / "desk.db", self._keystore.get("archive"))
+        if rekey.unfinished(self._keystore):
+            log.warning("the archive goes on being put under a new key", desk=self.name)
+            rekey.rekey(self._keystore, directory / FILE)
+        self.archive = Archive(directory / FILE, self._keystore.get(rekey.KEY))
         lineage = bytes.fromhex(self.settings.lineage)
         self.trust, _ = files.load_trust(directory / files.BUNDLE, lineage, now_ms=clock())
         self._saved_version = self.trust.version

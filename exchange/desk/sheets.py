@@ -30,14 +30,23 @@ class Sheets(DeskFile):
 
     def put_sheet(self, kind: str, name: str, data: bytes, *, bucket: str = "") -> None:
         """Write a sheet in place of what it said before; inside a transaction."""
-        tag, salt = self._tag(kind, name), os.urandom(SALT_BYTES)
-        # A key seals one text only, so each version has a key of its own.
-        locked = self._lock_up(b"sheet" + tag + salt, [data])
         self._db.execute(
             "INSERT INTO sheet (tag, bucket, salt, locked) VALUES (?, ?, ?, ?)"
-            " ON CONFLICT DO UPDATE SET salt = excluded.salt, locked = excluded.locked",
-            (tag, self._tag(kind, f"all {bucket}"), salt, locked),
+            " ON CONFLICT DO UPDATE SET bucket = excluded.bucket, salt = excluded.salt, locked = excluded.locked",
+            self._row(data, kind.encode(), name.encode(), bucket.encode()),
         )
+
+    def relock_sheets(self) -> None:
+        """Put what is still under the key that is left under the new one: names and buckets too."""
+
+        def relock(number: int, tag: bytes, salt: bytes, locked: bytes) -> None:
+            if (parts := self._unlock_left(b"sheet" + tag + salt, locked)) is not None:
+                self._db.execute(
+                    "UPDATE sheet SET tag = ?, bucket = ?, salt = ?, locked = ? WHERE rowid = ?",
+                    (*self._row(*parts), number),
+                )
+
+        self._each("SELECT rowid, tag, salt, locked FROM sheet", relock)
 
     def drop_sheet(self, kind: str, name: str) -> None:
         """Remove a sheet; inside a transaction."""
@@ -69,9 +78,15 @@ class Sheets(DeskFile):
                 "SELECT id, header FROM sent WHERE EXISTS (SELECT 1 FROM content WHERE content.id = sent.id) ORDER BY rowid"
             ).fetchall()
 
+    def _row(self, data: bytes, kind: bytes, name: bytes, bucket: bytes) -> tuple[bytes, bytes, bytes, bytes]:
+        tag, salt = self._tag(kind.decode(), name.decode()), os.urandom(SALT_BYTES)
+        # A key seals one text only, so each version has a key of its own. The names go along for the next archive key.
+        locked = self._lock_up(b"sheet" + tag + salt, [data, kind, name, bucket])
+        return tag, self._tag(kind.decode(), f"all {bucket.decode()}"), salt, locked
+
     def _tag(self, kind: str, name: str) -> bytes:
         return self._key_of(b"sheet name" + f"{kind}\n{name}".encode())
 
     def _opened(self, tag: bytes, salt: bytes, locked: bytes) -> bytes:
-        (data,) = self._unlock(b"sheet" + tag + salt, locked)
+        data, *_ = self._unlock(b"sheet" + tag + salt, locked)
         return data

@@ -1,7 +1,6 @@
 """Desks on a node in memory, under a clock the test turns: real keys, seals, proofs and files, no network, no waiting."""
 
 import asyncio
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 import grpc
 
 from exchange import checkpoint, envelope, files, history, merkle, tls
-from exchange.desk import Desk, DeskSettings
+from exchange.desk import Desk, DeskSettings, rekey
 from exchange.desk.holdings import Holdings
 from exchange.desk.link import Link
 from exchange.v1 import exchange_pb2 as pb
@@ -227,7 +226,7 @@ def make_desk(root: Path, world: World, name: str, *, signing: tuple[bytes, str]
     with Keystore.create(directory / "desk.keys", b"") as store:
         secret, kind = signing or (key.seed(), "signing")
         store.put("signing", secret, kind=kind, public=key.public)
-        store.put("archive", os.urandom(32), kind="archive")
+        rekey.make(store)
         store.put("tls", tls.key_pem(tls.new_key()), kind="tls")
     return directory
 

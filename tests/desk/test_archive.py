@@ -82,5 +82,5 @@ def test_a_file_of_another_format_is_refused_not_misread(tmp_path: Path) -> None
     with sqlite3.connect(tmp_path / "desk.db") as old:
         old.execute("CREATE TABLE outbox (number INTEGER PRIMARY KEY, items BLOB)")
     old.close()
-    with pytest.raises(StoreError, match="format 1, this version reads 2"):
+    with pytest.raises(StoreError, match="format 1, this version reads 3"):
         Archive(tmp_path / "desk.db", bytes(32))

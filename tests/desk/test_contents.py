@@ -9,6 +9,7 @@ from exchange import envelope
 from exchange.desk import contents
 from exchange.desk.archive import Archive
 from exchange.desk.outbox import Outgoing
+from exchange.errors import StoreError
 from exchange.v1 import envelope_pb2 as pb
 from keys import suite
 from keys.errors import OpenError
@@ -62,11 +63,14 @@ def test_what_waits_is_byte_for_byte_what_was_sealed_also_after_a_restart(
     archive.close()
 
 
-def test_the_file_alone_opens_nothing(sealed: envelope.Sealed, tmp_path: Path) -> None:
+def test_the_file_alone_opens_nothing(sealed: envelope.Sealed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     archive = Archive(tmp_path / "desk.db", os.urandom(32))
     with archive.transaction():
         archive.keep_sealed(outgoing(sealed))
     archive.close()
+    with pytest.raises(StoreError, match="another archive key"):
+        Archive(tmp_path / "desk.db", os.urandom(32))
+    monkeypatch.setattr(Archive, "_check_key", lambda *_: None)
     other = Archive(tmp_path / "desk.db", os.urandom(32))
     with pytest.raises(OpenError):
         other.content(sealed.id)
