@@ -11,10 +11,13 @@ from typing import Any, Final
 from exchange.report import new_report_id, to_dict
 from exchange.units import UNITS
 from exchange.v1 import report_pb2 as pb
+from exchange.watch.assess import in_short
 from exchange.watch.assessment import Assessment
 from exchange.watch.board import VALID_MONTHS, Alarm
+from exchange.watch.crisis import crisis_of
 from exchange.watch.months import month_number, month_start_ms
 from exchange.watch.rules import Direction, direction
+from exchange.watch.shocks import ShockKey, key_of
 from keys.v1 import documents_pb2 as docs
 
 HOUR_MS: Final = 3_600_000
@@ -89,7 +92,7 @@ def of_alarm(
     setting: Setting,
     *,
     random: bytes,
-    assessment: Assessment | None = None,
+    assessed: Sequence[Assessment] = (),
     doubts: Sequence[str] = (),
 ) -> pb.Alert:
     """The alert for an alarm.
@@ -99,13 +102,14 @@ def of_alarm(
         cited: The reports behind it, at least one; the first MAX_EVIDENCE are named.
         setting: Status, time, version of the annex.
         random: 10 fresh random bytes.
-        assessment: What it does to the country of this desk; None = not assessed.
+        assessed: What it does to each country of the exchange, the one that is hit hardest first; none = not assessed.
         doubts: Missing, conflicting and stale reports, in words.
     """
     subject = cited[0].report.subject
     probability = probability_of(alarm)
     what = _indicator_words(alarm.group.indicator, alarm.group.market)
     who = f"{len(alarm.voices)} voices" if alarm.pooled else alarm.voices[0][0]
+    assessment = assessed[0] if assessed else None
     alert = _begun(subject, setting, random, assessment)
     alert.certainty = pb.CERTAINTY_LIKELY if probability > LIKELY else pb.CERTAINTY_POSSIBLE
     alert.probability = probability
@@ -120,7 +124,7 @@ def of_alarm(
     lines = [
         f"Seen: {what} of {named(subject)}, {_SCREEN_WORDS[alarm.screen]}, in {alarm.month}.",
         f"By whom, how unusual: {alarm.reason}.",
-        f"Threatens: {_threat(assessment) or _THREATS[alarm.screen]}.",
+        f"Threatens: {_threat(assessed) or _THREATS[alarm.screen]}.",
         f"When: {_when(assessment) or 'not known; weeks of cover and of transit were not reported'}.",
         _confidence(probability, [*doubts, *_unknown(assessment)]),
         _rests_on(cited),
@@ -133,7 +137,8 @@ def of_alarm(
         alert.cancel_condition,
         f"{what} {back} the threshold of {' or '.join(alert.rules)} for two months in a row, or the reports are withdrawn.",
     )
-    _ended(alert, cited)
+    _ended(alert, cited, assessment)
+    _put_crisis(alert, assessment)
     return alert
 
 
@@ -143,12 +148,13 @@ def of_event(
     setting: Setting,
     *,
     random: bytes,
-    assessment: Assessment | None = None,
+    assessed: Sequence[Assessment] = (),
     doubts: Sequence[str] = (),
 ) -> pb.Alert:
-    """The alert that an event raises by itself: prices give no lead before a policy shock. `cited` as in `of_alarm`."""
+    """The alert that an event raises by itself: prices give no lead before a policy shock. The rest as in `of_alarm`."""
     first = cited[0].report
     subject, kind = first.subject, event_words(event)
+    assessment = assessed[0] if assessed else None
     alert = _begun(subject, setting, random, assessment)
     in_force = bool(event.start_date) and event.start_date <= date_of(setting.now_ms)
     alert.certainty = pb.CERTAINTY_OBSERVED if in_force else pb.CERTAINTY_LIKELY
@@ -164,7 +170,7 @@ def of_event(
     starts = f"in force from {event.start_date}" if event.start_date else "start not said"
     _say(alert.headline, f"{named(subject)}: {kind} by {actors}, {starts}")
     told = event.description[0].text if event.description else kind
-    impact = _threat(assessment) or f"{kind} on {', '.join(event.hs[:8]) or named(subject)}"
+    impact = _threat(assessed) or f"{kind} on {', '.join(event.hs[:8]) or named(subject)}"
     lines = [
         f"Seen: {told}.",
         f"By whom: {_origins(cited)}; public on {event.public_date or 'a date not said'}"
@@ -179,8 +185,14 @@ def of_event(
     _say(alert.description, "\n".join(lines))
     lifted = "The measure is lifted, eased or not applied, or the report is withdrawn."
     _say(alert.cancel_condition, (assessment.cancel_condition if assessment else "") or lifted)
-    _ended(alert, cited)
+    _ended(alert, cited, assessment)
+    _put_crisis(alert, assessment)
     return alert
+
+
+def event_of(key: ShockKey, cited: Iterable[Cited]) -> pb.Event | None:
+    """The event of these reports that a shock is; None if none of them tells of it."""
+    return next((e for one in cited for e in one.report.events if key_of(e, one.report) == key), None)
 
 
 def _begun(subject: pb.Subject, setting: Setting, random: bytes, assessed: Assessment | None) -> pb.Alert:
@@ -204,8 +216,17 @@ def _begun(subject: pb.Subject, setting: Setting, random: bytes, assessed: Asses
     return alert
 
 
-def _ended(alert: pb.Alert, cited: Sequence[Cited]) -> None:
+def _put_crisis(alert: pb.Alert, assessment: Assessment | None) -> None:
+    crisis = crisis_of(assessment) if assessment else None
+    if crisis is not None:
+        alert.crisis.CopyFrom(crisis)
+
+
+def _ended(alert: pb.Alert, cited: Sequence[Cited], assessment: Assessment | None) -> None:
     alert.evidence.extend(one.reference for one in cited[:MAX_EVIDENCE])
+    if assessment is not None and assessment.spared:
+        _say(alert.instruction, "For information: no country of this exchange is touched by what is known.")
+        return
     advice = "Acknowledge; compare with what your firms report; open a consultation if you see it too"
     urgent = alert.urgency == pb.URGENCY_IMMEDIATE
     _say(alert.instruction, f"{advice}, today: little time is left." if urgent else f"{advice}.")
@@ -231,8 +252,14 @@ def event_words(event: pb.Event) -> str:
     return str(to_dict(event).get("kind", "event")).replace("_", " ")
 
 
-def _threat(assessment: Assessment | None) -> str:
-    return assessment.sentence.rstrip(".") if assessment else ""
+def _threat(assessed: Sequence[Assessment]) -> str:
+    """What it does to the country that is hit hardest in full, to the others in short."""
+    if not assessed:
+        return ""
+    hardest, *others = assessed
+    if hardest.spared:
+        return f"no country of this exchange: {'; '.join(map(in_short, assessed))}"
+    return "; ".join([hardest.sentence.rstrip("."), *map(in_short, others)])
 
 
 def _unknown(assessment: Assessment | None) -> tuple[str, ...]:

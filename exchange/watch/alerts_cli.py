@@ -22,7 +22,7 @@ from exchange.watch.alerts import OPEN, Setting
 from exchange.watch.alerts_life import Chain
 from exchange.watch.annexed import thresholds_of
 from exchange.watch.letters import ledger_of
-from exchange.watch.service import Watch
+from exchange.watch.service import Watch, countries_of
 from keys.errors import UsageError
 
 app = typer.Typer(no_args_is_help=True, help="Warnings: read, acknowledge, consult, end them.")
@@ -318,10 +318,15 @@ def recompute_alert(
 
 def again(desk: Desk, chain: Chain, *, releasable: bool = False) -> recompute.Recomputed:
     """An alert computed again at a desk."""
-    position = recompute.position_of(desk.archive, bytes(chain.alert.id))
-    held = recompute.held_before(desk.archive, position, **({"highest": OPEN} if releasable else {}))
+    position = recompute.position_of(desk.archive, chain)
+    # Clocks of desks may differ by as much as the agreement allows.
+    until = recompute.known_until(chain) + desk.trust.agreement(desk.clock()).body.skew_ms
+    held = recompute.held_before(
+        desk.archive, position, sealed_by_ms=until, **({"highest": OPEN} if releasable else {})
+    )
     thresholds, _ = thresholds_of(desk.trust.annex(chain.alert.effective_time_ms))
-    return recompute.again(chain.current, chain.alert, held, thresholds, random=os.urandom(10))
+    countries = countries_of(desk.trust)
+    return recompute.again(chain, held, thresholds, countries=countries, random=os.urandom(10))
 
 
 def _line(text: str) -> None:

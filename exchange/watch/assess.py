@@ -73,6 +73,23 @@ def assess(cause: Shock | Alarm, graph: Graph, facts: Facts, *, country: str, no
     return _assessed(shock, country, impacts, notes, unknown, graph, facts, now_ms)
 
 
+def assess_all(
+    cause: Shock | Alarm, graph: Graph, facts: Facts, *, countries: Iterable[str], now_ms: int
+) -> tuple[Assessment, ...]:
+    """What it does to each of some countries, the one that is hit hardest first. See `assess`."""
+    found = [assess(cause, graph, facts, country=one, now_ms=now_ms) for one in sorted(countries)]
+    return tuple(sorted(found, key=lambda one: one.rank, reverse=True))
+
+
+def in_short(one: Assessment) -> str:
+    """An assessment in a few words, for the countries that are not hit hardest."""
+    if one.spared:
+        return f"{one.country} is spared: {one.spared}"
+    if one.need_share is None:
+        return f"{one.country}: the share of need at risk is not known"
+    return f"{one.country}: {one.need_share:.0%} of need at risk"
+
+
 def _loss(node: str, places: tuple[str, ...], country: str, facts: Facts) -> _Lost:
     """Share of a node's supply that these places give; of its largest supplier, on condition, if no place is known."""
     basis, shares = facts.supply(node, country)
@@ -94,6 +111,7 @@ def _loss(node: str, places: tuple[str, ...], country: str, facts: Facts) -> _Lo
     whose = "world supply" if basis == WORLD else f"the supply of {basis}"
     parts = ", ".join(f"{place} gives {one.value:.0%} of {node}, {whose}, {one.period}" for place, one in given)
     doubts = [f"{node}: {one.contested}" for _, one in given if one.contested]
+    doubts += [f"the share of {place} in {node} is the word of {one.alone} alone" for place, one in given if one.alone]
     if basis == WORLD:
         doubts.append(f"{node}: the world's shares stand for those of {country}, which are not known")
     missing = [place for place in places if place not in shares]
@@ -161,7 +179,9 @@ def _clock_doubts(first: Impact | None, graph: Graph, facts: Facts, country: str
     for name, figure in (("stock", stock), ("transit", transit)):
         if figure is not None and figure.contested:
             yield f"{name} of {entry}: {figure.contested}"
-    if stock is not None and stock.value == 0 and stock.origins < 2:
+        if figure is not None and figure.alone:
+            yield f"the {name} of {entry} in {country} is the word of {figure.alone} alone"
+    if stock is not None and stock.value == 0 and stock.origins < 2 and not stock.alone:
         yield f"that no {entry} is in stock in {country} is the word of {stock.source} alone"
 
 
@@ -180,7 +200,7 @@ def certainty_of(shock: Shock, unknown: Iterable[str] = ()) -> int:
 def _spared(shock: Shock, country: str, why: str) -> Assessment:
     return Assessment(
         shock, country, (), pb.SEVERITY_MINOR, pb.URGENCY_FUTURE, pb.CERTAINTY_UNLIKELY, 0.0, None, None, 0.0, (), (),
-        f"{_name(shock)} does not touch {country}: {why}.", "",
+        f"{named_shock(shock)} does not touch {country}: {why}.", "", why,
     )  # fmt: skip
 
 
@@ -191,7 +211,8 @@ _KINDS: Final[Mapping[int, str]] = {
 }  # fmt: skip
 
 
-def _name(shock: Shock) -> str:
+def named_shock(shock: Shock) -> str:
+    """What it is, in words: "Export control of CN on 250410"."""
     by = f" of {' and '.join(shock.places)}" if shock.places else ""
     on = ", ".join(shock.items[:6]) + (f" and {len(shock.items) - 6} more" if len(shock.items) > 6 else "")
     return f"{_KINDS.get(shock.kind, 'An event')}{by} on {on}"
@@ -209,7 +230,7 @@ def _sentence(
     when = "" if not shock.start_ms else f", {'in force since' if ahead == 0 else 'from'} {_day(shock.start_ms)}"
     if not shock.kind:
         when = f", since {_day(shock.start_ms)[:7]}" if shock.start_ms else ""
-    out = f"{_name(shock)}{when}: "
+    out = f"{named_shock(shock)}{when}: "
     if worst is None or first is None:
         out += f"no effect on {country} is found in what is known"
     else:

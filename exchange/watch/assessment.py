@@ -107,6 +107,7 @@ class Assessment:
         unknown: What is not known, one short sentence each; every one lowers the certainty.
         sentence: All of it in one or two sentences with units and dates.
         cancel_condition: What would end it, in words.
+        spared: Why it does not touch the country; "" = it does, or may.
     """
 
     shock: Shock
@@ -123,6 +124,12 @@ class Assessment:
     unknown: tuple[str, ...]
     sentence: str
     cancel_condition: str
+    spared: str = ""
+
+    @property
+    def rank(self) -> tuple[int, ...]:
+        """Sorts the country that is hit hardest last."""
+        return (not self.spared, self.severity, self.urgency, self.certainty)
 
 
 def severity_of(share: float | None) -> int:

@@ -6,7 +6,7 @@ on it. What nobody said is absent, never a default.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Final, NamedTuple
@@ -24,6 +24,7 @@ WORLD: Final = "world"
 MAX_FIGURES: Final = 100_000  # of one kind; a desk that knows more of 105 nodes was flooded
 MAX_WEEKS: Final = 520.0  # ten years; more is a slip of the keyboard
 STALE_WEEKS: Final = 26.0  # a stock counted half a year ago says nothing of today
+CONTESTED_SHARE: Final = 0.1  # two shares further apart than this are not of one truth
 _SUM_SLACK: Final = 0.005  # published shares are rounded
 _WEEKS_A_MONTH: Final = 365.25 / 12 / 7
 
@@ -47,6 +48,8 @@ class Figure:
         origins: How many independent origins.
         contested: What they differ by, in words; "" = they agree.
         as_of_ms: Start of the period, ms UTC; 0 = not said.
+        alone: Mission whose word alone it is, about a country that is not its own; "" = its own country's figure, or
+            another mission says so too.
     """
 
     value: float
@@ -55,6 +58,7 @@ class Figure:
     origins: int = 1
     contested: str = ""
     as_of_ms: int = 0
+    alone: str = ""
 
 
 class Need(NamedTuple):
@@ -187,7 +191,7 @@ class _Gathered:
         shares: dict[Need, dict[str, Figure]] = {}
         stocks, transits = dict(facts.stocks), dict(facts.transits)
         for (kind, node, consumer, supplier), said in self._said.items():
-            need, figure = Need(node, consumer), _figure(said, share=kind == pb.INDICATOR_KIND_SUPPLIER_SHARE)
+            need, figure = Need(node, consumer), _figure(said, consumer, share=kind == pb.INDICATOR_KIND_SUPPLIER_SHARE)
             if kind == pb.INDICATOR_KIND_SUPPLIER_SHARE:
                 shares.setdefault(need, {})[supplier] = figure
             elif kind == pb.INDICATOR_KIND_TRANSIT_TIME:
@@ -196,7 +200,7 @@ class _Gathered:
                 stocks[need] = _bounded(figure)
             elif kind == pb.INDICATOR_KIND_STOCK:
                 self._put_stock(stocks, need, figure)
-        scaled = {need: _scaled(known) for need, known in shares.items()}
+        scaled = {need: _scaled(_held_against(facts.shares.get(need, {}), known)) for need, known in shares.items()}
         return Facts({**facts.shares, **scaled}, stocks, transits)
 
     def _put_stock(self, stocks: dict[Need, Figure], need: Need, stock: Figure) -> None:
@@ -212,13 +216,13 @@ class _Gathered:
         monthly = [one for one in used if len(one.one.period) == 7 and one.value > 0]
         if not monthly:
             return None
-        demand = _figure(monthly, share=False)
+        demand = _figure(monthly, consumer, share=False)
         weeks = stock.value / demand.value * _WEEKS_A_MONTH
         contested = stock.contested or demand.contested
-        return _bounded(replace(stock, value=weeks, contested=contested))
+        return _bounded(replace(stock, value=weeks, contested=contested, alone=stock.alone or demand.alone))
 
 
-def _figure(said: list[_Said], *, share: bool) -> Figure:
+def _figure(said: list[_Said], consumer: str, *, share: bool) -> Figure:
     """One figure of many voices: one an origin, the best graded of it, and the median of those."""
     by_origin: dict[str, _Said] = {}
     for one in said:
@@ -229,7 +233,7 @@ def _figure(said: list[_Said], *, share: bool) -> Figure:
     low, high = voices[0], voices[-1]
     names = ", ".join(sorted({one.reporter for one in voices})[:8])
     contested = ""
-    if (high.value - low.value > 0.1) if share else (high.value > 2 * low.value):
+    if (high.value - low.value > CONTESTED_SHARE) if share else (high.value > 2 * low.value):
         form = "{:.0%}" if share else "{:.3g}"
         contested = f"{low.reporter} says {form.format(low.value)}, {high.reporter} {form.format(high.value)}"
     newest = max(voices, key=lambda one: one.one.period)
@@ -240,7 +244,29 @@ def _figure(said: list[_Said], *, share: bool) -> Figure:
         len(voices),
         contested,
         period_start_ms(newest.one.period) or 0,
+        _alone(voices, consumer),
     )
+
+
+def _alone(voices: Sequence[_Said], consumer: str) -> str:
+    """The mission whose word alone it is: one of the country that the figure is about needs no second."""
+    missions = {one.reporter for one in voices}
+    own = any(name[:2].upper() == consumer for name in missions)
+    return "" if own or (len(voices) > 1 and len(missions) > 1) else min(missions)
+
+
+def _held_against(published: Mapping[str, Figure], said: Mapping[str, Figure]) -> dict[str, Figure]:
+    """Shares as said; but one mission alone does not replace published shares of the world: they stand, contested."""
+    if not published or not all(one.alone for one in said.values()):
+        return dict(said)
+    out = dict(published)
+    for name, one in said.items():
+        words = f"{one.alone} alone says {one.value:.0%} of {name}"
+        if name not in out:
+            out[name] = replace(one, contested=f"{words}, of which nothing is published")
+        elif abs(out[name].value - one.value) > CONTESTED_SHARE:
+            out[name] = replace(out[name], contested=words)
+    return out
 
 
 def _rank(said: _Said) -> tuple[float, int]:
@@ -254,9 +280,18 @@ def _bounded(figure: Figure) -> Figure:
 
 
 def _scaled(shares: Mapping[str, Figure]) -> dict[str, Figure]:
-    """Shares that add up to more than 1 are scaled down to it and contested, all of them: one of them is wrong."""
+    """Shares that add up to more than 1 are scaled down to it and contested, all of them: one of them is wrong.
+
+    What is one mission's word alone gives way first, so that it makes nobody else smaller.
+    """
     total = math.fsum(figure.value for figure in shares.values())
     if total <= 1 + _SUM_SLACK:
         return dict(shares)
     why = f"the shares said of all suppliers add up to {total:.0%}"
-    return {name: replace(one, value=one.value / total, contested=why) for name, one in shares.items()}
+    lone = math.fsum(figure.value for figure in shares.values() if figure.alone)
+    firm = min(1.0, 1 / (total - lone)) if total > lone else 0.0
+    left = max(1 - (total - lone), 0.0) / lone if lone else 0.0
+    return {
+        name: replace(one, value=one.value * (left if one.alone else firm), contested=one.contested or why)
+        for name, one in shares.items()
+    }

@@ -22,7 +22,7 @@ from exchange.watch import alerts, cadence
 from exchange.watch.alerts import Cited, Setting
 from exchange.watch.alerts_life import Chain, Ledger
 from exchange.watch.annexed import thresholds_of
-from exchange.watch.assess import assess
+from exchange.watch.assess import assess_all
 from exchange.watch.assessment import Assessment, Shock
 from exchange.watch.board import VALID_MONTHS, Alarm, Group
 from exchange.watch.facts import Facts
@@ -36,7 +36,7 @@ from exchange.watch.pooling import LEAST_VOICES
 from exchange.watch.series import Observation
 from exchange.watch.shocks import ShockKey, Shocks
 from keys.errors import TocsinError
-from keys.trust import party_of
+from keys.trust import Trust, party_of
 
 TICK_S: Final = 30.0
 CALM_MONTHS: Final = 2  # in alarm no more for so long, it is over
@@ -216,7 +216,7 @@ class Watch:
             return
         who = "" if alarm.pooled else alarm.voices[0][0]
         fresh = alerts.of_alarm(
-            alarm, cited, setting, random=os.urandom(10), doubts=doubts, assessment=self._assessed(alarm)
+            alarm, cited, setting, random=os.urandom(10), doubts=doubts, assessed=self._assessed(alarm, setting)
         )
         self._raise(f"{alarm.screen} {'|'.join(map(str, alarm.group))} {who} {alarm.month}", fresh, cited)
 
@@ -235,20 +235,16 @@ class Watch:
             for report in shock.report_ids
             if (one := self._filing.cite(mission, report))
         ]
-        event = next((e for one in cited for e in one.report.events if e.kind == shock.kind), None)
+        event = alerts.event_of(key, cited)
         if event is None:
             return
-        fresh = alerts.of_event(event, cited, setting, random=os.urandom(10), assessment=self._assessed(shock))
+        assessed = self._assessed(shock, setting)
+        fresh = alerts.of_event(event, cited, setting, random=os.urandom(10), assessed=assessed)
         self._raise(_event_key(key), fresh, cited)
 
-    def _assessed(self, cause: Shock | Alarm) -> Assessment | None:
-        """For the country of the exchange that it hits hardest."""
-        now = self._desk.clock()
-        facts: Facts = self._base.with_reports(self._filing.figures(), self._graph, now_ms=now)
-        every = [
-            assess(cause, self._graph, facts, country=party.upper(), now_ms=now) for party in self._desk.trust.parties
-        ]
-        return max(every, key=lambda one: (one.severity, one.urgency, one.certainty), default=None)
+    def _assessed(self, cause: Shock | Alarm, setting: Setting) -> tuple[Assessment, ...]:
+        facts: Facts = self._base.with_reports(self._filing.figures(), self._graph, now_ms=setting.now_ms)
+        return assess_all(cause, self._graph, facts, countries=countries_of(self._desk.trust), now_ms=setting.now_ms)
 
     def _raise(self, key: str, fresh: pb.Alert, cited: list[Cited]) -> None:
         chain = self._running(fresh)
@@ -355,6 +351,11 @@ class Watch:
             with self._archive.transaction():
                 self._archive.drop_sheet("pending", identity)
         return sent
+
+
+def countries_of(trust: Trust) -> list[str]:
+    """The countries of the exchange, as assessments name them."""
+    return [party.upper() for party in trust.parties]
 
 
 def worth_raising(found: list[Alarm], series: int) -> list[Alarm]:

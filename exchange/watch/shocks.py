@@ -117,6 +117,10 @@ class Shocks:
         self._by_report[one.report] = tuple(dict.fromkeys((*self._by_report.get(one.report, ()), one.key)))
         return True
 
+    def told_by(self, report: bytes) -> tuple[ShockKey, ...]:
+        """The shocks that a report tells of."""
+        return self._by_report.get(report, ())
+
     def shock(self, key: ShockKey, *, now_ms: int) -> Shock | None:
         """A shock as it stands; None if nobody says so any more."""
         said = self._said.get(key)
@@ -132,6 +136,12 @@ class Shocks:
             if not over and one.kind != pb.EVENT_KIND_EASING and one.kind not in NO_LOSS:
                 out.append(one)
         return out
+
+
+def key_of(event: pb.Event, report: pb.Report) -> ShockKey:
+    """Which shock an event of a report is."""
+    places = _places(event, report)
+    return ShockKey(event.kind, _items(event, report.subject), places, tuple(sorted(set(event.affected))))
 
 
 def eases(easing: Shock, shock: Shock) -> bool:
@@ -175,8 +185,7 @@ def _statements(report: pb.Report, reporter: str, now_ms: int) -> tuple[list[_St
         # Faults of events are the board's to show; a bad event does not count.
         if any(field.startswith(f"events[{index}]") for field in bad):
             continue
-        items = _items(event, report.subject)
-        key = ShockKey(event.kind, items, _places(event, report), tuple(sorted(set(event.affected))))
+        key = key_of(event, report)
         start, end = _dates(event)
         reference = clean(event.reference, max_chars=200)
         out.append(_Statement(key, bytes(report.id), reporter, origin, weight, start, end, reference))
