@@ -21,6 +21,7 @@ from keys.cli import (
     fingerprint,
     incident,
     keyring,
+    lineage,
     party,
     record,
     roster,
@@ -59,6 +60,7 @@ app.add_typer(party.group, name="party")
 app.command("fingerprint")(fingerprint.fingerprint)
 app.add_typer(agreement.group, name="agreement")
 app.add_typer(ceremony.group, name="ceremony")
+app.add_typer(lineage.group, name="lineage")
 app.add_typer(roster.group, name="roster")
 app.add_typer(staffing.mission_group, name="mission")
 app.add_typer(staffing.desk_group, name="desk")

@@ -102,12 +102,20 @@ def publish(
     answer(result, [f"lineage {lineage.hex()}", *(f"  {row}" for row in words.rows(lineage))], as_json=as_json)
 
 
-def _body(terms_file: Path, book: Book, now: int) -> pb.Agreement:
+def terms_of(terms_file: Path, *, now_ms: int) -> pb.Agreement:
+    """The agreement a file of terms describes, version 1 without its parties; in effect at `now_ms` unless it says when.
+
+    Raises:
+        UsageError: Names the file, the line and the key.
+    """
     from keys import term_sheet  # its parser costs more than all the rest, and every other command would pay
 
-    text = _text(terms_file)
+    return term_sheet.parse(_text(terms_file), name=str(terms_file), now_ms=now_ms)
+
+
+def _body(terms_file: Path, book: Book, now: int) -> pb.Agreement:
     if book.trust is None:
-        body = term_sheet.parse(text, name=str(terms_file), now_ms=now)
+        body = terms_of(terms_file, now_ms=now)
         for party, (first, _) in sorted(book.firsts.items()):
             body.parties.add(party=party, first_party=first.digest)
         if len(body.parties) < 2:
@@ -118,9 +126,10 @@ def _body(terms_file: Path, book: Book, now: int) -> pb.Agreement:
         raise UsageError("the documents held lack the agreement before", hint="give the whole bundle with --held")
     before = documents.body(newest, pb.Agreement)
     # R for everybody to get it, and a week before that for its holders to sign.
-    body = term_sheet.parse(text, name=str(terms_file), now_ms=now + before.revocation_ms + SIGNING_MS)
+    body = terms_of(terms_file, now_ms=now + before.revocation_ms + SIGNING_MS)
     body.version, body.lineage, body.previous = before.version + 1, book.trust.lineage, newest.digest
     body.parties.extend(before.parties)
+    body.dead_lineages.extend(before.dead_lineages)
     return body
 
 

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from keys import transcript, words
-from keys.cli.ceremony import founding_steps
+from keys.cli.script import founding_steps
 from keys.errors import TocsinError, UsageError
 from keys.keystore import Keystore
 from keys.transcript import TranscriptError
