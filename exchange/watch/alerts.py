@@ -93,6 +93,7 @@ def of_alarm(
     *,
     random: bytes,
     assessed: Sequence[Assessment] = (),
+    figures: Sequence[Cited] = (),
     doubts: Sequence[str] = (),
 ) -> pb.Alert:
     """The alert for an alarm.
@@ -103,6 +104,7 @@ def of_alarm(
         setting: Status, time, version of the annex.
         random: 10 fresh random bytes.
         assessed: What it does to each country of the exchange, the one that is hit hardest first; none = not assessed.
+        figures: The reports behind the assessment.
         doubts: Missing, conflicting and stale reports, in words.
     """
     subject = cited[0].report.subject
@@ -110,6 +112,7 @@ def of_alarm(
     what = _indicator_words(alarm.group.indicator, alarm.group.market)
     who = f"{len(alarm.voices)} voices" if alarm.pooled else alarm.voices[0][0]
     assessment = assessed[0] if assessed else None
+    rests_on = with_figures(cited, figures)
     alert = _begun(subject, setting, random, assessment)
     alert.certainty = pb.CERTAINTY_LIKELY if probability > LIKELY else pb.CERTAINTY_POSSIBLE
     alert.probability = probability
@@ -127,7 +130,7 @@ def of_alarm(
         f"Threatens: {_threat(assessed) or _THREATS[alarm.screen]}.",
         f"When: {_when(assessment) or 'not known; weeks of cover and of transit were not reported'}.",
         _confidence(probability, [*doubts, *_unknown(assessment)]),
-        _rests_on(cited),
+        _rests_on(rests_on),
     ]
     _say(alert.description, "\n".join(lines))
     back = "rise above" if direction(alarm.group.indicator, alarm.group.market) is Direction.DOWN else "fall below"
@@ -137,7 +140,7 @@ def of_alarm(
         alert.cancel_condition,
         f"{what} {back} the threshold of {' or '.join(alert.rules)} for two months in a row, or the reports are withdrawn.",
     )
-    _ended(alert, cited, assessment)
+    _ended(alert, rests_on, assessment)
     _put_crisis(alert, assessment)
     return alert
 
@@ -149,12 +152,14 @@ def of_event(
     *,
     random: bytes,
     assessed: Sequence[Assessment] = (),
+    figures: Sequence[Cited] = (),
     doubts: Sequence[str] = (),
 ) -> pb.Alert:
     """The alert that an event raises by itself: prices give no lead before a policy shock. The rest as in `of_alarm`."""
     first = cited[0].report
     subject, kind = first.subject, event_words(event)
     assessment = assessed[0] if assessed else None
+    rests_on = with_figures(cited, figures)
     alert = _begun(subject, setting, random, assessment)
     in_force = bool(event.start_date) and event.start_date <= date_of(setting.now_ms)
     alert.certainty = pb.CERTAINTY_OBSERVED if in_force else pb.CERTAINTY_LIKELY
@@ -180,12 +185,12 @@ def of_event(
         f"When: {starts}{f', until {event.end_date}' if event.end_date else ', end open'}"
         + f"; {_when(assessment) or 'weeks of cover are not known'}.",
         _confidence(None, [*doubts, *_unknown(assessment)]),
-        _rests_on(cited),
+        _rests_on(rests_on),
     ]
     _say(alert.description, "\n".join(lines))
     lifted = "The measure is lifted, eased or not applied, or the report is withdrawn."
     _say(alert.cancel_condition, (assessment.cancel_condition if assessment else "") or lifted)
-    _ended(alert, cited, assessment)
+    _ended(alert, rests_on, assessment)
     _put_crisis(alert, assessment)
     return alert
 
@@ -285,6 +290,12 @@ def _origins(cited: Sequence[Cited]) -> str:
     names = dict.fromkeys(source.origin or source.name for one in cited for source in one.report.sources)
     senders = dict.fromkeys(one.reference.sender for one in cited)
     return f"{', '.join(list(senders)[:8])}{' from ' + ', '.join(list(names)[:4]) if names else ''}"
+
+
+def with_figures(cited: Sequence[Cited], figures: Sequence[Cited]) -> list[Cited]:
+    """The reports that an alert rests on, each once: those that raise it, then those behind its assessment."""
+    seen = {(one.reference.sender, one.reference.id) for one in cited}
+    return [*cited, *(one for one in figures if (one.reference.sender, one.reference.id) not in seen)]
 
 
 def _rests_on(cited: Sequence[Cited]) -> str:

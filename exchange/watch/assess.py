@@ -160,7 +160,20 @@ def _assessed(
         unknown=tuple(unknown[:MAX_UNKNOWN]),
         sentence=_sentence(shock, country, worst, first, notes, unknown, ahead),
         cancel_condition=_cancel(shock, country, first),
+        figures=tuple(sorted(_figures(shock, country, impacts, graph, facts))),
     )
+
+
+def _figures(
+    shock: Shock, country: str, impacts: Iterable[Impact], graph: Graph, facts: Facts
+) -> set[tuple[str, bytes]]:
+    """Reports of all figures that could have moved the result: shares where it enters, stocks and transits on the way."""
+    found, _ = entries(graph, shock.items)
+    used = [one for nodes in found.values() for node in nodes for one in facts.supply(node, country)[1].values()]
+    for impact in impacts:
+        need = Need(impact.node, country)
+        used += [figures[need] for figures in (facts.stocks, facts.transits) if need in figures]
+    return {report for one in used for report in one.reports}
 
 
 def _until(impact: Impact) -> float:

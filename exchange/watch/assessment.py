@@ -108,6 +108,7 @@ class Assessment:
         sentence: All of it in one or two sentences with units and dates.
         cancel_condition: What would end it, in words.
         spared: Why it does not touch the country; "" = it does, or may.
+        figures: (mission, report id) of the figures it rests on, sorted.
     """
 
     shock: Shock
@@ -125,6 +126,7 @@ class Assessment:
     sentence: str
     cancel_condition: str
     spared: str = ""
+    figures: tuple[tuple[str, bytes], ...] = ()
 
     @property
     def rank(self) -> tuple[int, ...]:

@@ -50,6 +50,7 @@ class Figure:
         as_of_ms: Start of the period, ms UTC; 0 = not said.
         alone: Mission whose word alone it is, about a country that is not its own; "" = its own country's figure, or
             another mission says so too.
+        reports: (mission, report id) of what it rests on; empty = published, or given by hand.
     """
 
     value: float
@@ -59,6 +60,7 @@ class Figure:
     contested: str = ""
     as_of_ms: int = 0
     alone: str = ""
+    reports: tuple[tuple[str, bytes], ...] = ()
 
 
 class Need(NamedTuple):
@@ -219,7 +221,8 @@ class _Gathered:
         demand = _figure(monthly, consumer, share=False)
         weeks = stock.value / demand.value * _WEEKS_A_MONTH
         contested = stock.contested or demand.contested
-        return _bounded(replace(stock, value=weeks, contested=contested, alone=stock.alone or demand.alone))
+        alone, reports = stock.alone or demand.alone, (*stock.reports, *demand.reports)
+        return _bounded(replace(stock, value=weeks, contested=contested, alone=alone, reports=reports))
 
 
 def _figure(said: list[_Said], consumer: str, *, share: bool) -> Figure:
@@ -245,6 +248,7 @@ def _figure(said: list[_Said], consumer: str, *, share: bool) -> Figure:
         contested,
         period_start_ms(newest.one.period) or 0,
         _alone(voices, consumer),
+        tuple((one.reporter, one.one.report) for one in voices),
     )
 
 
@@ -265,7 +269,7 @@ def _held_against(published: Mapping[str, Figure], said: Mapping[str, Figure]) -
         if name not in out:
             out[name] = replace(one, contested=f"{words}, of which nothing is published")
         elif abs(out[name].value - one.value) > CONTESTED_SHARE:
-            out[name] = replace(out[name], contested=words)
+            out[name] = replace(out[name], contested=words, reports=one.reports)
     return out
 
 

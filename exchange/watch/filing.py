@@ -6,7 +6,7 @@ What is filed of each report: the reference that alerts name it by, its marking,
 import json
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from exchange.desk.archive import Archive
@@ -18,6 +18,7 @@ from exchange.watch.board import Board, Group, Update, group_of
 from exchange.watch.intake import mission_of
 from exchange.watch.series import Series, SeriesKey
 from exchange.watch.thresholds import Thresholds
+from keys.v1 import documents_pb2 as docs
 
 MAX_FIGURES: Final = 4096
 FIGURES: Final = frozenset(
@@ -62,6 +63,7 @@ class Filing:
         self.board = Board(thresholds)
         self._loaded: OrderedDict[Group, None] = OrderedDict()
         self._figures: dict[SeriesKey, Series] | None = None
+        self._red: set[bytes] | None = None
 
     def use(self, thresholds: Thresholds) -> None:
         """Other thresholds from now on; groups are scored again when they are next looked at."""
@@ -108,11 +110,22 @@ class Filing:
         return self.board.of_group(group)
 
     def figures(self) -> list[Series]:
-        """Series of stocks, cover, transit and shares: what the exposure of an item is reckoned from."""
+        """Series of stocks, cover, transit and shares: what the exposure of an item is reckoned from.
+
+        Without what came marked RED: an assessment that used it could be told to nobody else.
+        """
         if self._figures is None:
             every = (stored.from_bytes(data) for data in self._archive.sheets("figure", ""))
             self._figures = {series.key: series for series in every}
-        return list(self._figures.values())
+        if self._red is None:
+            self._red = set(self._archive.sheets("red", ""))
+        red = self._red
+        if not red:
+            return list(self._figures.values())
+        return [
+            replace(one, observations=tuple(o for o in one.observations if o.value is None or o.report not in red))
+            for one in self._figures.values()
+        ]
 
     def _put(self, series: Series) -> None:
         group = _name(group_of(series.key))
@@ -131,6 +144,11 @@ class Filing:
         name = f"{mission}\n{bytes(one.report.id).hex()}"
         if self._archive.sheet("report", name) is None:
             self._archive.put_sheet("report", name, json.dumps(row).encode())
+            if one.marking == docs.MARKING_RED and any(group.indicator in FIGURES for group in groups):
+                self.figures()
+                self._archive.put_sheet("red", name, bytes(one.report.id))
+                if self._red is not None:
+                    self._red.add(bytes(one.report.id))
 
     def _row(self, mission: str, report: bytes) -> dict[str, Any] | None:
         data = self._archive.sheet("report", f"{mission}\n{report.hex()}")

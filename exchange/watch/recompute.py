@@ -5,7 +5,7 @@ reckoned. Named evidence that was sealed later, or that is another text here, is
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from exchange.desk.archive import Archive
@@ -156,7 +156,8 @@ def _event_alert(
     if event is None:
         return None
     assessed = _assessed(shock, reports, countries, known_ms)
-    return of_event(event, cited, _setting(alert, known_ms), random=random, assessed=assessed)
+    figures = _cited(assessed, reports)
+    return of_event(event, cited, _setting(alert, known_ms), random=random, assessed=assessed, figures=figures)
 
 
 def _alarm_alerts(
@@ -179,8 +180,8 @@ def _alarm_alerts(
         cited: list[Cited] = [cited_of(reports[key]) for report in alarm.reports for key in reports if key[1] == report]
         doubts = [one.text for one in conflicts(said(series) for series in found)]
         assessed = _assessed(alarm, reports, countries, known_ms)
-        setting = _setting(alert, known_ms)
-        out.append(of_alarm(alarm, cited, setting, random=random, assessed=assessed, doubts=doubts))
+        setting, figures = _setting(alert, known_ms), _cited(assessed, reports)
+        out.append(of_alarm(alarm, cited, setting, random=random, assessed=assessed, figures=figures, doubts=doubts))
     return out
 
 
@@ -201,12 +202,27 @@ def _board(reports: Iterable[Report], known_ms: int, thresholds: Thresholds) -> 
 def _assessed(
     cause: Shock | Alarm, reports: Reports, countries: Sequence[str], known_ms: int
 ) -> tuple[Assessment, ...]:
-    told = (one for one in reports.values() if _figures_in(one.report))
+    told = (_without_red(one) for one in reports.values() if _figures_in(one.report))
     board, graph = _board(told, known_ms, Thresholds({})), shipped_graph()
     series: list[Series] = [one for group in board.groups() for one in board.of_group(group)]
     figures = [one for one in series if one.key.indicator in FIGURES]
     facts = shipped_facts().with_reports(figures, graph, now_ms=known_ms)
     return assess_all(cause, graph, facts, countries=countries, now_ms=known_ms)
+
+
+def _cited(assessed: Iterable[Assessment], reports: Reports) -> list[Cited]:
+    refs = dict.fromkeys(ref for one in assessed for ref in one.figures)
+    return [cited_of(reports[ref]) for ref in refs if ref in reports]
+
+
+def _without_red(one: Report) -> Report:
+    """RED figures count for no assessment (exchange.watch.filing); what a RED report takes back is taken back."""
+    if one.marking != docs.MARKING_RED:
+        return one
+    left = pb.Report()
+    left.CopyFrom(one.report)
+    left.ClearField("indicators")
+    return replace(one, report=left)
 
 
 def _figures_in(report: pb.Report) -> bool:

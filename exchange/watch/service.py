@@ -215,10 +215,13 @@ class Watch:
         if not cited:
             return
         who = "" if alarm.pooled else alarm.voices[0][0]
+        assessed = self._assessed(alarm, setting)
+        figures = self._figures(assessed)
         fresh = alerts.of_alarm(
-            alarm, cited, setting, random=os.urandom(10), doubts=doubts, assessed=self._assessed(alarm, setting)
+            alarm, cited, setting, random=os.urandom(10), assessed=assessed, figures=figures, doubts=doubts
         )
-        self._raise(f"{alarm.screen} {'|'.join(map(str, alarm.group))} {who} {alarm.month}", fresh, cited)
+        key = f"{alarm.screen} {'|'.join(map(str, alarm.group))} {who} {alarm.month}"
+        self._raise(key, fresh, alerts.with_figures(cited, figures))
 
     def _raise_shock(self, key: ShockKey, setting: Setting) -> None:
         shock = self._shocks.shock(key, now_ms=setting.now_ms)
@@ -239,12 +242,18 @@ class Watch:
         if event is None:
             return
         assessed = self._assessed(shock, setting)
-        fresh = alerts.of_event(event, cited, setting, random=os.urandom(10), assessed=assessed)
-        self._raise(_event_key(key), fresh, cited)
+        figures = self._figures(assessed)
+        fresh = alerts.of_event(event, cited, setting, random=os.urandom(10), assessed=assessed, figures=figures)
+        self._raise(_event_key(key), fresh, alerts.with_figures(cited, figures))
 
     def _assessed(self, cause: Shock | Alarm, setting: Setting) -> tuple[Assessment, ...]:
         facts: Facts = self._base.with_reports(self._filing.figures(), self._graph, now_ms=setting.now_ms)
         return assess_all(cause, self._graph, facts, countries=countries_of(self._desk.trust), now_ms=setting.now_ms)
+
+    def _figures(self, assessed: Iterable[Assessment]) -> list[Cited]:
+        """The reports of missions that assessments rest on."""
+        refs = dict.fromkeys(ref for one in assessed for ref in one.figures)
+        return [cited for mission, report in refs if (cited := self._filing.cite(mission, report)) is not None]
 
     def _raise(self, key: str, fresh: pb.Alert, cited: list[Cited]) -> None:
         chain = self._running(fresh)

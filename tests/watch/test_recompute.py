@@ -9,14 +9,17 @@ from exchange.v1 import report_pb2 as pb
 from exchange.watch import recompute
 from exchange.watch.alerts_cli import again
 from exchange.watch.alerts_life import Chain, State
+from exchange.watch.filing import Filing
 from exchange.watch.letters import LAST
+from exchange.watch.thresholds import Thresholds
+from keys.v1 import documents_pb2 as docs
 from tests.desk.memory import Exchange
 from tests.watch.test_service import HAGUE, SEOUL, at, chains, fresh_id, notice, tell, watch
 
 HOUR_MS = 3_600_000
 
 
-def cover(weeks: float) -> pb.Report:
+def cover(weeks: float, period: str = "2026-09") -> pb.Report:
     """Weeks of graphite in Korea, by Korea's own mission."""
     return pb.Report(
         id=fresh_id(),
@@ -24,7 +27,7 @@ def cover(weeks: float) -> pb.Report:
         place=pb.Place(country="KR"),
         level=pb.STATUS_LEVEL_NORMAL,
         indicators=[
-            pb.Indicator(kind=kind, value=value, unit="WEE", period="2026-09")
+            pb.Indicator(kind=kind, value=value, unit="WEE", period=period)
             for kind, value in ((pb.INDICATOR_KIND_COVER, weeks), (pb.INDICATOR_KIND_TRANSIT_TIME, 3.0))
         ],
         sources=[pb.Source(name="survey", reliability=pb.RELIABILITY_A, credibility=pb.CREDIBILITY_1)],
@@ -65,7 +68,7 @@ CHANGES: dict[str, Callable[[pb.Alert], object]] = {
     "impact_weeks was unknown, is 3.00": lambda one: one.ClearField("impact_weeks"),
     "affected_steps was euv, is": lambda one: one.affected_steps.__setitem__(slice(None), ["euv"]),
     "rules was none, is E1": lambda one: one.ClearField("rules"),
-    "evidence was 0 reports, is 1": lambda one: None,
+    "evidence": lambda one: None,
     "headline has other words": lambda one: setattr(one.headline[0], "text", "all is well"),
     "cancel_condition has other words": lambda one: setattr(one.cancel_condition[0], "text", "pay"),
     "instruction has other words": lambda one: setattr(one.instruction[0], "text", "sell"),
@@ -85,7 +88,7 @@ async def test_everything_that_was_changed_is_named(exchange: Exchange) -> None:
             chain.alert.evidence.add(sender=HAGUE, id=fresh_id(), digest=bytes(32))
             done = again(desk, chain)
             assert len(done.missing) == 1
-            assert any("evidence was 2 reports, is 1" in one for one in done.differences)
+            assert any("evidence was 3 reports, is 2" in one for one in done.differences)
             continue
         found = again(desk, chain).differences
         assert any(said in one for one in found), (said, found)
@@ -122,6 +125,33 @@ async def test_what_came_later_does_not_count_also_after_an_escalation(
     done = again(desk, event_alert(desk))
     assert done.alert is not None
     assert (done.missing, done.differences) == ((), ())
+    desk.close()
+
+
+async def test_figures_are_evidence_and_mark_the_alert_and_red_ones_count_for_none(exchange: Exchange) -> None:
+    survey = cover(9, "2026-08")
+    await tell(exchange, survey, marking="AMBER+STRICT")
+    secret = cover(1)
+    async with exchange.open(HAGUE) as desk:
+        await desk.publish_all("minerals", [secret], marking="RED", to=[SEOUL])
+        assert await desk.flush(20) == 0
+    chain = await raised(exchange, notice())
+    assert chain.root.marking == docs.MARKING_AMBER_STRICT
+    evidence = {bytes(one.id) for one in chain.alert.evidence}
+    assert survey.id in evidence
+    assert secret.id not in evidence
+    assert chain.alert.cover_weeks > 1
+    for name in (SEOUL, HAGUE):
+        desk = exchange.open(name)
+        done = again(desk, event_alert(desk))
+        assert (done.missing, done.differences) == ((), ()), name
+        desk.close()
+    # Were it counted, it would be told to all who read the alert.
+    desk = exchange.open(SEOUL)
+    filing = Filing(desk.archive, Thresholds({}))
+    assert {newest.period for one in filing.figures() if (newest := one.newest())} == {"2026-08"}
+    filing._red = {b"none"}
+    assert {newest.period for one in filing.figures() if (newest := one.newest())} == {"2026-09"}
     desk.close()
 
 
