@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from exchange import checkpoint, history
+from exchange.clock import now_ms
 from exchange.demo.found import found
 from exchange.desk import Desk, NewLog
 from exchange.desk.events import Clash
@@ -22,9 +23,11 @@ from exchange.node.audit import audit
 from exchange.node.renewal import new_log
 from exchange.v1 import exchange_pb2 as pb
 from exchange.wire import UnreachableError
+from keys import founding
+from keys.documents import Document
 from keys.errors import UsageError
 from tests.desk.test_desk import said, texts
-from tests.node.cluster import NODES, Cluster, Identity, eventually, publish, read
+from tests.node.cluster import NODES, Cluster, Identity, eventually, give, publish, read
 
 KR, NL = NODES
 SENDER, READER = "kr.the-hague/economic", "nl.bz/supply"
@@ -76,15 +79,29 @@ class Lost:
         return Seen.of(note)
 
 
+def newer_status(cluster: Cluster) -> Document:
+    world = cluster.world
+    return founding.status(
+        world.parties["kr"],
+        lineage=world.lineage,
+        agreement=world.agreement,
+        roster=world.rosters["kr"],
+        version=2,
+        now_ms=now_ms() - 1000,
+    )
+
+
 @asynccontextmanager
 async def restored(cluster: Cluster) -> AsyncIterator[Lost]:
     trust = cluster.trust
     old, new = ([cluster.seal(trust, SENDER) for _ in range(3)] for _ in range(2))
     async with cluster.app(NL).serving() as nl:
-        async with cluster.app(KR).serving():
+        async with cluster.app(KR).serving() as kr:
             identity = await cluster.enrol(SENDER)
             await send(cluster, identity, *old)
             await eventually(lambda: held(nl, *old))
+            # A log that is read from its start again begins with a status that was replaced since.
+            await give(newer_status(cluster), kr)
         with lost(cluster.directory(KR)):
             async with cluster.app(KR).serving() as kr:
                 await send(cluster, identity, *new)
