@@ -15,6 +15,7 @@ from rich.text import Text
 
 from exchange import policy
 from exchange.desk import Desk
+from exchange.desk.tenure import DeskInUseError
 from exchange.desk.tracked import EXPLAINED, ReaderStages, Step, Tracked
 from exchange.text import printable
 from keys.audit import Finding
@@ -45,7 +46,7 @@ def track(
         opened = Desk.open(desk, passphrase=passphrase)
         try:
             envelopes = _envelopes(opened, report)
-            problems = [] if offline or verify else await opened.ask_stages(envelopes)
+            problems = [] if offline or verify else await _ask(opened, envelopes)
             found = {one: await opened.verify_stages(one) for one in envelopes} if verify else {}
             return [opened.track(one) for one in envelopes], problems, found
         finally:
@@ -64,6 +65,13 @@ def track(
             err.print(f"{stage}: {proves}", highlight=False)
     if any(finding.bad for findings in found.values() for finding in findings):
         raise typer.Exit(1)
+
+
+async def _ask(opened: Desk, envelopes: list[bytes]) -> list[str]:
+    try:
+        return await opened.ask_stages(envelopes)
+    except DeskInUseError as error:
+        return [f"{error}; it asks by itself, and what it knows is shown"]
 
 
 def _envelopes(opened: Desk, text: str) -> list[bytes]:

@@ -129,12 +129,6 @@ class Archive(Outbox, Sheets, Stages, Moves):
             (identity, channel, packed),
         )
 
-    def unread_of(self, identity: bytes) -> tuple[int, ...]:
-        """Items of an opened envelope that its reader was not given yet."""
-        with failing(), self._lock:
-            row = self._db.execute("SELECT items FROM unread WHERE id = ?", (identity,)).fetchone()
-        return _indexes(row[0]) if row else ()
-
     def unread(self, channel: str) -> list[tuple[Received, tuple[int, ...]]]:
         """Opened envelopes of a channel with items not given yet, in log order."""
         with failing(), self._lock:

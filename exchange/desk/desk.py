@@ -206,7 +206,7 @@ class Desk:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Acknowledge what was given, seal what waits (it is durable then), stop, close."""
-        await self._acknowledge_last()
+        await self._finish()
         while self._sending.sealing.queued and not self._tasks[0].done():
             await asyncio.sleep(ENDING_POLL_S)
         for task in self._tasks:
@@ -215,12 +215,13 @@ class Desk:
         await self._link.close()
         self.close()
 
-    async def _acknowledge_last(self) -> None:
-        """What the reader was given last is acknowledged too, and reaches the node if that answers."""
-        # A full disk, or sealing that ended: it is owed still, and acknowledged when the desk runs again.
+    async def _finish(self) -> None:
+        """Work out who must get what was taken last; acknowledge what the reader was given last, to the node if it answers."""
+        # A full disk, or sealing that ended: all of it is done when the desk runs again.
         with contextlib.suppress(TocsinError, TimeoutError):
             async with asyncio.timeout(ENDING_S):
                 await self.workers.run(self._reading.note_given)
+                await self.workers.run(self._tracking.place)
                 if await self._acknowledging.once() and self.state == "connected":
                     await self.flush(ENDING_S)
 
@@ -348,6 +349,7 @@ class Desk:
         """Ask now for what a running desk asks for by itself; what could not be asked, in words.
 
         Raises:
+            DeskInUseError: Another process works with this desk.
             UsageError: One of the envelopes was not sent by this desk.
         """
         return await self._tracking.ask_all(envelopes)
@@ -361,8 +363,7 @@ class Desk:
         return [finding async for finding in verify(self._own, self._proving, envelope)]
 
     def overdue(self) -> list[Undelivered | Unopened]:
-        """Nodes that should have, and readers that should have acknowledged, what was sent. Blocks."""
-        self._tracking.place()
+        """Nodes that should have, and readers that should have acknowledged, what was sent, as far as was asked. Blocks."""
         return self._tracking.overdue()
 
     def unacknowledged(self) -> int:

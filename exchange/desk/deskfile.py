@@ -127,7 +127,8 @@ class DeskFile:
         # Most of what passes through the outbox has left it before its pages would be copied into the file.
         self._db.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
         self._check_format(path)
-        self._db.executescript(SCHEMA)
+        # One flush for all of it.
+        self._db.executescript(f"BEGIN;{SCHEMA}COMMIT;")
         self._db.execute(f"PRAGMA user_version = {FORMAT}")
         self._check_key(path)
 

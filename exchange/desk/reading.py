@@ -375,8 +375,6 @@ class Reading:
                 self._own.take_documents([entry.data])
             elif entry.kind == pb.ENTRY_KIND_ENVELOPE and not entry.pruned:
                 unread = self._opening.open(channel, entry, shown.note, ahead, place)
-                if unread is None:
-                    unread = self._left_by_another(entry.leaf, hold)
                 if unread is not None:
                     self._note_unread([unread], hold)
                     return hold.put(unread)
@@ -392,15 +390,6 @@ class Reading:
             if isinstance(error, CourierMissingError):
                 self._opening.shelve(channel, entry, shown.note)
         return []
-
-    def _left_by_another(self, identity: bytes, hold: Hold) -> Unread | None:
-        """What another process of this desk opened, to fetch acknowledgements, and gave nobody."""
-        if identity in self._unread or any(unread.id == identity for unread in hold.opened):
-            return None
-        if not (left := self._own.archive.unread_of(identity)):
-            return None
-        received = self._own.archive.find_received(identity)
-        return self._unread_again(received, left) if received is not None else None
 
     @staticmethod
     def _unread_again(received: Received, left: Iterable[int]) -> Unread:

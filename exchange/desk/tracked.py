@@ -30,9 +30,9 @@ from keys.trust import MissingDocumentError
 
 EXPLAINED: Final = {
     "taken": "the sender's node signed a log that holds the envelope: what was said, and in which order, is fixed",
-    "delivered": "the node that hosts the reader signed its own log with the same envelope: it cannot say that it never came",
+    "delivered": "the reader's node had signed its own log with the envelope by then: it cannot say that it never came",
     "opened": "the reader signed that the envelope was opened and given to it; not that it was understood",
-    "refused": "the node that hosts the reader signed that it does not take the envelope, and by which rule",
+    "refused": "the reader's node signed that it does not take the envelope, and by which rule",
 }
 """What each stage proves."""
 

@@ -198,8 +198,10 @@ class Tracking:
         """Ask every node that may hold some envelopes, and for acknowledgements, now; what could not be asked, in words.
 
         Raises:
+            DeskInUseError: Another process works with the desk, and asks by itself.
             UsageError: One of them was not sent by this desk.
         """
+        self._own.archive.hold()
         own, problems, channels = self._own, list[str](), set[str]()
         wanted: dict[str, list[bytes]] = {}
         for identity in identities:
@@ -232,7 +234,7 @@ class Tracking:
                 await self._fetch(channel)
             except TocsinError as error:
                 log.info("acknowledgements not fetched", desk=self._own.name, channel=channel, text=str(error))
-        for event in await self._own.workers.run(self.overdue):
+        for event in await self._own.workers.run(self._overdue):
             name, channel = (event.node, "") if isinstance(event, Undelivered) else (event.desk, event.channel)
             self._once(name, channel, event)
 
@@ -243,11 +245,18 @@ class Tracking:
             self._own.event(event)
 
     def overdue(self) -> list[Undelivered | Unopened]:
-        """Nodes that should have envelopes and readers that should have acknowledged some, by now."""
+        """Nodes that should have envelopes and readers that should have acknowledged some, by now, as far as was asked."""
         late = self._own.archive.late_nodes(self._own.clock())
-        return [Undelivered(each.name, each.count, each.since_ms) for each in late] + self._unopened()
+        return [Undelivered(each.name, each.count, each.since_ms) for each in late] + self._unopened()[0]
 
-    def _unopened(self) -> list[Undelivered | Unopened]:
+    def _overdue(self) -> list[Undelivered | Unopened]:
+        _, complete = self._unopened()
+        with self._own.archive.transaction(durable=False):
+            self._own.archive.forget_unopened(complete, due_ms=self._own.clock() - UNOPENED_KEPT_MS)
+        return self.overdue()
+
+    def _unopened(self) -> tuple[list[Undelivered | Unopened], list[bytes]]:
+        """Readers that are late, and envelopes that all acknowledged."""
         own, now_ms = self._own, self._own.clock()
         missing: dict[tuple[str, str], list[int]] = {}
         complete = []
@@ -258,9 +267,10 @@ class Tracking:
                 complete.append(identity)
             for desk in silent:
                 missing.setdefault((desk, header.channel), []).append(header.create_time_ms)
-        with own.archive.transaction(durable=False):
-            own.archive.forget_unopened(complete, due_ms=now_ms - UNOPENED_KEPT_MS)
-        return [Unopened(desk, channel, len(times), times[0]) for (desk, channel), times in missing.items()]
+        late: list[Undelivered | Unopened] = []
+        for (desk, channel), times in missing.items():
+            late.append(Unopened(desk, channel, len(times), times[0]))
+        return late, complete
 
     def _silent(self, identity: bytes, header: env.Header) -> list[str]:
         """Readers of an envelope of ours that have it and did not acknowledge it."""

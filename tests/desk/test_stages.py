@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from exchange import checkpoint, refusal
 from exchange.desk import Conflict, Desk, Refused, SealedAgain, Undelivered, Unopened
 from exchange.desk import tracking as trackings
 from exchange.desk.stages import ALERT_OPENED_WITHIN_MS, DELIVERED_WITHIN_MS, HOUR_MS
+from exchange.desk.tenure import DeskInUseError
 from exchange.v1 import exchange_pb2 as pb
 from exchange.v1 import report_pb2 as rep
 from keys.errors import UsageError
@@ -33,12 +35,23 @@ def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trackings, "LOOK_S", 0.05)
 
 
-@pytest.fixture
-async def exchange(tmp_path: Path, world: World) -> Exchange:
-    """Four desks of two countries on a log in memory that two nodes show."""
-    made = memory.exchange(tmp_path, world, HAGUE, MOTIE, SEOUL, BZ)
-    await made.synchronise()
+@pytest.fixture(scope="module")
+def founded(tmp_path_factory: pytest.TempPathFactory, world: World) -> Exchange:
+    """Four desks of two countries on a log in memory that two nodes show: each test has a copy."""
+    made = memory.exchange(tmp_path_factory.mktemp("founded"), world, HAGUE, MOTIE, SEOUL, BZ)
+    asyncio.run(made.synchronise())
     return made
+
+
+@pytest.fixture
+def exchange(tmp_path: Path, founded: Exchange) -> Exchange:
+    directories = {name: tmp_path / place.name for name, place in founded.directories.items()}
+    for name, place in directories.items():
+        shutil.copytree(founded.directories[name], place)
+    clock = memory.Clock(founded.clock.now_ms)
+    log = Log(founded.world, clock, list(founded.log.entries))
+    log.trust = founded.log.trust
+    return Exchange(tmp_path, founded.world, log, clock, directories)
 
 
 async def eventually(true: Callable[[], object]) -> None:
@@ -380,18 +393,15 @@ async def test_what_was_not_given_is_not_acknowledged(exchange: Exchange) -> Non
     desk.close()
 
 
-async def test_what_another_process_fetched_is_given_here(exchange: Exchange) -> None:
-    await sent(exchange, channel="alerts")
-    async with exchange.open(SEOUL) as here:
-        other = exchange.open(SEOUL)
-        reading = here.subscribe("alerts", follow=False)
-        position = here.archive.cursor
-        here._own.archive.cursor = lambda channel: 0  # type: ignore[method-assign]
-        await other._reading.fetch("alerts")
-        other.close()
-        here._reading._not_given = lambda channel, hold: []  # type: ignore[method-assign]
-        assert len([one async for one in reading]) == 1
-        here._own.archive.cursor = position  # type: ignore[method-assign]
+async def test_who_works_with_the_desk_asks_and_others_look(exchange: Exchange) -> None:
+    identity = await sent(exchange)
+    async with exchange.open(HAGUE):
+        looking = exchange.open(HAGUE)
+        with pytest.raises(DeskInUseError):
+            await looking.ask_stages([identity])
+        assert looking.track(identity).taken
+        assert looking.overdue() == []
+        looking.close()
 
 
 # ---- overdue
@@ -440,7 +450,7 @@ async def test_what_is_overdue_is_told_once_a_day_at_both_ends(exchange: Exchang
 async def test_the_reader_s_end_knows_what_it_owes(exchange: Exchange) -> None:
     await sent(exchange, channel="consultation")
     desk = exchange.open(SEOUL)
-    desk._acknowledge_last = nothing  # type: ignore[method-assign]
+    desk._finish = nothing  # type: ignore[method-assign]
     desk._acknowledging.run = nothing  # type: ignore[method-assign]
     async with desk:
         assert len([one async for one in desk.subscribe("consultation", follow=False)]) == 1
