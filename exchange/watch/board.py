@@ -207,7 +207,7 @@ class Board:
         doubt = 1 - (1 - _doubt(views, missing or {})) * (1 - own)
         newest = max((view.last for view in views), default=0)
         out: list[Alarm] = []
-        for screen in screens(group.indicator, self._thresholds):
+        for screen in screens(group.indicator, self._thresholds.for_item(group.item)):
             pooled = _pool(views, screen.name)
             if pooled is not None:
                 out += _pool_alarm(group, screen, pooled, views, doubt)

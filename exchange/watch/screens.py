@@ -38,10 +38,14 @@ def screens(kind: int, thresholds: Thresholds = DEFAULTS, *, budget: float = min
         found = ((rule, thresholds.of(rule, which, budget)) for rule, which in rules)
         return Screen(name, tuple((rule, value) for rule, value in found if value is not None))
 
+    def fixed(rule: str, built_in: float) -> tuple[str, float]:
+        value = thresholds.of(rule, "A", budget)
+        return rule, built_in if value is None else value
+
     if kind == pb.INDICATOR_KIND_PRICE:
         out = [screen("rise", ("W1", "A"), ("W2", "B"))]
     elif kind in _TRADED:
-        out = [Screen("surge", (("W8", SURGE),)), Screen("collapse", (("W9", COLLAPSE),))]
+        out = [Screen("surge", (fixed("W8", SURGE),)), Screen("collapse", (fixed("W9", COLLAPSE),))]
     elif kind == pb.INDICATOR_KIND_CONCENTRATION:
         out = [Screen("rise", (("W10", CONCENTRATION_RISE),))]
     elif kind == pb.INDICATOR_KIND_SUPPLIER_SHARE:

@@ -3,10 +3,11 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from exchange.watch.errors import WatchInputError
+from exchange.watch.intake import heading_of
 from exchange.watch.labels import LABELS
 from exchange.watch.rules import RULES
 
@@ -21,10 +22,17 @@ class Thresholds:
     Args:
         values: The thresholds.
         source: Where they were measured, in words.
+        items: Those of single items, as in exchange.watch.intake.item_of; they go before `values`.
     """
 
     values: Mapping[tuple[str, str, float], float]
     source: str = ""
+    items: Mapping[str, Mapping[tuple[str, str, float], float]] = field(default_factory=dict)
+
+    def for_item(self, item: str) -> "Thresholds":
+        """What holds for an item: its own, else those of the heading that its national code extends, else all items'."""
+        own = {**self.items.get(heading_of(item), {}), **self.items.get(item, {})}
+        return Thresholds({**self.values, **own}, self.source) if own else self
 
     def of(self, rule: str, label: str, budget: float) -> float | None:
         """The threshold; None = this rule has none, so it never alarms."""

@@ -37,7 +37,7 @@ class View:
         self.first = first + max(values.size - WINDOW_MONTHS, 0)
         self.values = values[-WINDOW_MONTHS:]
         self.last = self.first + self.values.size - 1
-        self.screens = screens(key.indicator, thresholds)
+        self.screens = screens(key.indicator, thresholds.for_item(key.item))
         self.newest = series.newest()
         self.said = said(series)
         self.vote = Vote(key.reporter, key.reporter, 0.0)
