@@ -43,6 +43,13 @@ class Parsed:
 
 
 @dataclass(frozen=True, slots=True)
+class Shell(Parsed):
+    """The outside of an envelope without its wraps and ciphertext, as it is passed on with single items: it opens nothing."""
+
+    ciphertext_length: int
+
+
+@dataclass(frozen=True, slots=True)
 class Sealed(Parsed):
     """An envelope we made. `salt_seed` (32 bytes) gives the salts that evidence needs; it opens nothing.
 
@@ -107,16 +114,13 @@ def courier_id(key: bytes) -> bytes:
 
 def envelope_id(outer: pb.Envelope) -> bytes:
     """The identity: H(0x00 | entry), where the entry commits to every part but the signature."""
-    entry = pae(
-        CONTEXT,
-        outer.header,
-        outer.commitment,
-        outer.items_root,
-        digest(pae("tocsin/1/wraps", *outer.wraps.wrap)),
-        digest(outer.ciphertext),
-        len(outer.ciphertext),
-    )
-    return leaf_digest(entry)
+    wraps_digest = digest(pae("tocsin/1/wraps", *outer.wraps.wrap))
+    return _identity(outer, wraps_digest, digest(outer.ciphertext), len(outer.ciphertext))
+
+
+def _identity(outer: pb.Envelope, wraps_digest: bytes, ciphertext_digest: bytes, ciphertext_length: int) -> bytes:
+    parts = (outer.header, outer.commitment, outer.items_root, wraps_digest, ciphertext_digest)
+    return leaf_digest(pae(CONTEXT, *parts, ciphertext_length))
 
 
 def wrap_info(header_digest: bytes, desk: str, card: bytes) -> bytes:
@@ -235,10 +239,43 @@ def parse(data: bytes) -> Parsed:
         outer = parse_canonical(pb.Envelope, data)
     except NotCanonicalError as error:
         raise EnvelopeError(str(error)) from None
+    known = _check_lengths(outer)
+    wraps = outer.wraps.wrap
+    if len(wraps) > MAX_AUDIENCE or any(len(wrap) != known.wrap_size for wrap in wraps):
+        raise EnvelopeError(f"wraps are at most {MAX_AUDIENCE}, of exactly {known.wrap_size} bytes")
+    _check_bucket(len(outer.ciphertext))
+    return Parsed(data, outer, envelope_id(outer))
+
+
+def parse_shell(data: bytes, *, wraps_digest: bytes, ciphertext_digest: bytes, ciphertext_length: int) -> Shell:
+    """Read an envelope without its wraps and ciphertext; its identity follows from their digests. Nothing is verified.
+
+    Raises:
+        EnvelopeError: Any length or shape that no honest sender makes.
+    """
+    try:
+        outer = parse_canonical(pb.Envelope, data)
+    except NotCanonicalError as error:
+        raise EnvelopeError(str(error)) from None
+    _check_lengths(outer)
+    if outer.WhichOneof("grant") is not None or outer.ciphertext:
+        raise EnvelopeError("an envelope that is passed on is without wraps and ciphertext")
+    if (len(wraps_digest), len(ciphertext_digest)) != (32, 32):
+        raise EnvelopeError("the digests of wraps and ciphertext are 32 bytes")
+    _check_bucket(ciphertext_length)
+    return Shell(data, outer, _identity(outer, wraps_digest, ciphertext_digest, ciphertext_length), ciphertext_length)
+
+
+def _check_bucket(length: int) -> None:
+    content = length - TAG_BYTES
+    if content < MIN_PADDED or content > MAX_ENVELOPE_BYTES or padme(content) != content:
+        raise EnvelopeError(f"ciphertext of {length} bytes is in no size bucket")
+
+
+def _check_lengths(outer: pb.Envelope) -> suite.Suite:
     known = suite.suite(outer.suite)
     if known.wrap_size is None:
         raise EnvelopeError(f"suite {outer.suite} does not seal envelopes")
-    wraps = outer.wraps.wrap
     for what, actual, wanted in (
         ("key", len(outer.key), 32),
         ("commitment", len(outer.commitment), 32),
@@ -249,12 +286,7 @@ def parse(data: bytes) -> Parsed:
             raise EnvelopeError(f"{what} of {actual} bytes; exactly {wanted}")
     if not 0 < len(outer.header) <= MAX_HEADER_BYTES:
         raise EnvelopeError(f"header of {len(outer.header)} bytes; 1 to {MAX_HEADER_BYTES}")
-    if len(wraps) > MAX_AUDIENCE or any(len(wrap) != known.wrap_size for wrap in wraps):
-        raise EnvelopeError(f"wraps are at most {MAX_AUDIENCE}, of exactly {known.wrap_size} bytes")
-    content = len(outer.ciphertext) - TAG_BYTES
-    if content < MIN_PADDED or padme(content) != content:
-        raise EnvelopeError(f"ciphertext of {len(outer.ciphertext)} bytes is in no size bucket")
-    return Parsed(data, outer, envelope_id(outer))
+    return known
 
 
 def check(parsed: Parsed, public: bytes) -> Checked:
@@ -273,11 +305,12 @@ def check(parsed: Parsed, public: bytes) -> Checked:
         header = parse_canonical(pb.Header, outer.header)
     except NotCanonicalError as error:
         raise EnvelopeError(str(error)) from None
-    _check_header(header, outer)
+    _check_header(header, parsed)
     return Checked(parsed, header)
 
 
-def _check_header(header: pb.Header, outer: pb.Envelope) -> None:
+def _check_header(header: pb.Header, parsed: Parsed) -> None:
+    outer = parsed.outer
     if (header.suite, header.key) != (outer.suite, outer.key):
         raise EnvelopeError("the hints outside differ from the header")
     names = [reader.desk for reader in header.audience]
@@ -285,7 +318,8 @@ def _check_header(header: pb.Header, outer: pb.Envelope) -> None:
         raise EnvelopeError("the audience is 1 to 512 desks, sorted, unique, without the sender")
     if any(len(reader.card) not in (0, 32) for reader in header.audience):
         raise EnvelopeError("a card digest is 32 bytes, or empty")
-    if sum(bool(reader.card) for reader in header.audience) != len(outer.wraps.wrap):
+    passed_on = isinstance(parsed, Shell)
+    if not passed_on and sum(bool(reader.card) for reader in header.audience) != len(outer.wraps.wrap):
         raise EnvelopeError("one wrap for each reader with a card, no more and no fewer")
     if (len(header.lineage), len(header.agreement), len(header.stream), len(header.random)) != (32, 32, 16, 16):
         raise EnvelopeError("lineage and agreement are 32 bytes, stream and random 16")
@@ -293,7 +327,8 @@ def _check_header(header: pb.Header, outer: pb.Envelope) -> None:
         raise EnvelopeError("numbers start at 1, prev_seq is lower, prev_id goes with it")
     if len(header.courier) not in (0, 16) or len(header.answers) not in (0, 32):
         raise EnvelopeError("a courier id is 16 bytes, an answered id 32, or empty")
-    if header.padded_length != len(outer.ciphertext) - TAG_BYTES:
+    length = parsed.ciphertext_length if isinstance(parsed, Shell) else len(outer.ciphertext)
+    if header.padded_length != length - TAG_BYTES:
         raise EnvelopeError("the padded length differs from the ciphertext's")
     if not header.create_time_ms < header.expire_time_ms:
         raise EnvelopeError("an envelope expires after it is made")

@@ -66,11 +66,12 @@ class Archive(Outbox, Sheets, Stages, Moves):
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def header_of(self, identity: bytes) -> bytes | None:
-        """Header of an envelope sent or received."""
+        """Header of an envelope sent, received, or admitted and not opened."""
         with failing(), self._lock:
             row = self._db.execute(
-                "SELECT header FROM sent WHERE id = ? UNION ALL SELECT header FROM received WHERE id = ?",
-                (identity, identity),
+                "SELECT header FROM sent WHERE id = ? UNION ALL SELECT header FROM received WHERE id = ?"
+                " UNION ALL SELECT header FROM shut WHERE id = ?",
+                (identity, identity, identity),
             ).fetchone()
         return row[0] if row else None
 

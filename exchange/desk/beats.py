@@ -15,13 +15,14 @@ import structlog
 
 from exchange import checkpoint, history, policy
 from exchange.desk.archive import Archive
-from exchange.desk.deliveries import STEERING, kind_of
+from exchange.desk.deliveries import STEERING
 from exchange.desk.holdings import Holdings
 from exchange.desk.link import Link, raise_if_ours
 from exchange.desk.queue import Way
 from exchange.desk.sealing import Sealing
 from exchange.desk.streams import Beat, OwnStream
 from exchange.desk.witness import Witness
+from exchange.reshare import kind_of
 from exchange.v1 import envelope_pb2 as env
 from exchange.v1 import exchange_pb2 as pb
 from exchange.v1 import report_pb2 as rep

@@ -22,6 +22,7 @@ from exchange.desk.link import Link
 from exchange.desk.proving import Found, Proving
 from exchange.desk.pushing import Pushed, push
 from exchange.desk.reading import Reading
+from exchange.desk.resharing import PassedOn, Resharing
 from exchange.desk.sending import Sending
 from exchange.desk.settings import DeskSettings
 from exchange.desk.tracked import Tracked, tracked, verify
@@ -114,6 +115,7 @@ class Desk:
         self._tracking = Tracking(self._own, self._link, self._sending.sealing, self._reading.fetch)
         self._forgetting = Forgetting(self._own)
         self._proving = Proving(self._own, self._link)
+        self._resharing = Resharing(self._own, self._sending.sealing)
         self._attaching = Attaching(self._own, self._link)
         self._unpacking = Unpacking(self._own, self._reading)
         self._tasks: list[asyncio.Task[None]] = []
@@ -369,6 +371,21 @@ class Desk:
     def unacknowledged(self) -> int:
         """How many envelopes the reader here was given and this desk has not acknowledged yet."""
         return self._own.archive.owing()
+
+    async def reshare(self, desk: str, channel: str, *, since_ms: int = 0) -> PassedOn:
+        """Pass on to a colleague what it could not open: it was admitted late, or had no key card.
+
+        Original signatures and proofs go with it; it is given what it may read by the agreement of today, and nothing RED.
+
+        Args:
+            desk: A desk of the own party.
+            channel: A channel of the agreement.
+            since_ms: Nothing that was sealed before, ms UTC.
+
+        Raises:
+            UsageError: No such colleague, or it has no key card.
+        """
+        return await self._resharing.pass_on(desk, channel, since_ms=since_ms)
 
     def explain(self, channel: str, marking: str = "AMBER", *, sender: str | None = None) -> list[policy.Reading]:
         """Who would read, and by which rule; who would not, and why."""

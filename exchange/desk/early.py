@@ -10,6 +10,7 @@ from exchange.desk.archive import Received
 from exchange.desk.deliveries import STEERING, origin_of, to_delivery
 from exchange.desk.events import Delivery, Origin
 from exchange.errors import LimitError
+from exchange.reshare import kind_of
 from exchange.v1 import envelope_pb2 as env
 
 # Twice what an honest node sends ahead.
@@ -80,8 +81,12 @@ class Early:
             read = self._last_read(header.sender, header.stream)
             last = read[0] if read else 0
         glimpse.opened = self._unseal(glimpse.admitted)
-        # Shown out of order it would hide that something before it is missing.
-        if header.prev_seq == last and header.seq > last:
+        # Shown out of order it would hide that something before it is missing. What a colleague passed on can wait.
+        if (
+            header.prev_seq == last
+            and header.seq > last
+            and not any(kind_of(item) == "reshare" for item in glimpse.opened.items)
+        ):
             self._last[header.sender, header.stream] = header.seq
             glimpse.origin = origin_of(_unconfirmed(parsed, glimpse.admitted, glimpse.opened))
             glimpse.deliveries = [

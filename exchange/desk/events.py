@@ -22,7 +22,11 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What all items of one envelope share."""
+    """What all items of one envelope share.
+
+    Of what a colleague passed on all but the receipt is that of the earlier envelope, whose id is `original`; the receipt
+    is that of the envelope in which `reshared_by` passed it on. Else both are empty.
+    """
 
     sender: str
     channel: str
@@ -30,6 +34,8 @@ class Origin:
     seq: int
     create_time_ms: int
     receipt: Receipt
+    reshared_by: str = ""
+    original: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,11 @@ class Delivery:
     def channel(self) -> str:
         """Where it was said."""
         return self.origin.channel
+
+    @property
+    def reshared_by(self) -> str:
+        """The colleague who passed it on, because this desk could not open it when it was said; else empty."""
+        return self.origin.reshared_by
 
     @property
     def marking(self) -> int:

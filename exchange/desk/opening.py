@@ -2,10 +2,10 @@
 
 from typing import Final
 
-from exchange import envelope
+from exchange import envelope, reshare
 from exchange.admission import Admitted
-from exchange.desk.archive import Received
-from exchange.desk.deliveries import STEERING, is_control, origin_of, to_delivery
+from exchange.desk.archive import ID_BYTES, Received
+from exchange.desk.deliveries import STEERING, is_control, origin_of, to_delivery, unfolded
 from exchange.desk.early import Early
 from exchange.desk.events import Conflict, Delivery, Refused
 from exchange.desk.gaps import CAME_LATE, Gaps, Unread
@@ -16,7 +16,7 @@ from exchange.standing import Position
 from exchange.v1 import envelope_pb2 as env
 from exchange.v1 import exchange_pb2 as pb
 from keys.encoding import digest, parse_canonical
-from keys.errors import TocsinError
+from keys.errors import PeerError, TocsinError
 from keys.keystore import KeystoreError
 from keys.trust import week_of
 
@@ -55,10 +55,13 @@ class Opening:
         if admitted is None:
             return None
         late = self.number(admitted.header, parsed.id)
-        opened = fresh.opened if fresh and fresh.opened else self.unseal(admitted)
-        received = self._keep(admitted, opened, entry, note)
-        warnings = (*admitted.warnings, CAME_LATE) if late else admitted.warnings
-        deliveries = self._deliveries(admitted.header, received, warnings)
+        try:
+            opened = fresh.opened if fresh and fresh.opened else self.unseal(admitted)
+        except PeerError:
+            self._own.archive.keep_shut(parsed.id, parsed.outer.header)
+            raise
+        received = _received(admitted, opened, entry, note)
+        deliveries = self._kept(admitted, received, (*admitted.warnings, CAME_LATE) if late else admitted.warnings)
         if glimpse is not None and glimpse.shown:
             glimpse.confirm(received)
             self._replies.owe(parsed.id, channel, deliveries)
@@ -74,16 +77,6 @@ class Opening:
         """See `Gaps.number`."""
         return self._gaps.number(header, identity)
 
-    def _keep(self, admitted: Admitted, opened: envelope.Opened, entry: pb.Entry, note: bytes) -> Received:
-        header, parsed = admitted.header, admitted.checked.parsed
-        received = Received(
-            parsed.id, entry.position, header.channel, header.sender, header.marking, header.seq,
-            header.create_time_ms, parsed.outer.header, opened.items, tuple(entry.proof), note,
-            envelope.outside(parsed.outer), opened.salt_seed,
-        )  # fmt: skip
-        self._own.archive.keep_received(received)
-        return received
-
     def late(self, channel: str) -> list[Unread]:
         """Open what came before its courier key did; inside a transaction. It was numbered when it came."""
         if not self._shelved:
@@ -96,8 +89,8 @@ class Opening:
             try:
                 admitted = self.admit(envelope.parse(entry.data))
                 if admitted is not None:
-                    received = self._keep(admitted, self.unseal(admitted), entry, note)
-                    deliveries = self._deliveries(admitted.header, received, (*admitted.warnings, LATE))
+                    received = _received(admitted, self.unseal(admitted), entry, note)
+                    deliveries = self._kept(admitted, received, (*admitted.warnings, LATE))
                     found.append(Unread(channel, received.id, admitted.header, deliveries))
             except CourierMissingError:
                 continue
@@ -142,9 +135,23 @@ class Opening:
         held = self._own.archive.header_of(identity)
         return parse_canonical(env.Header, held) if held else None
 
-    def _deliveries(self, header: env.Header, received: Received, warnings: tuple[str, ...]) -> list[Delivery]:
-        origin = origin_of(received)
+    def _kept(self, admitted: Admitted, received: Received, warnings: tuple[str, ...]) -> list[Delivery]:
+        """Archive what was opened; what its reader is to be given.
+
+        Raises:
+            PeerError: A colleague passes on what was not said so.
+        """
+        header, origin = admitted.header, origin_of(received)
         every = [to_delivery(origin, index, raw, warnings) for index, raw in enumerate(received.items)]
+        for delivery in every:
+            if delivery.kind == "reshare":
+                # Before it is archived: what stands there is not verified again.
+                said, reader = delivery.parsed.reshare, self._own.name
+                reshare.verify(said, header, self._own.admission, reader=reader, answered=self._answered)
+        self._own.archive.keep_received(received)
+        return self._deliveries(header, received, every)
+
+    def _deliveries(self, header: env.Header, received: Received, every: list[Delivery]) -> list[Delivery]:
         reports = [delivery for delivery in every if delivery.kind == "report"]
         if len(reports) < len(every):
             every = self._heeded(header, received, every)
@@ -173,4 +180,25 @@ class Opening:
         self._replies.take_acknowledgements(received, [item for item in steering if item.HasField("acknowledgement")])
         if steering:
             self._gaps.heed(header, received.id, steering)
-        return [delivery for delivery in every if delivery.kind not in STEERING]
+        given = unfolded(delivery for delivery in every if delivery.kind not in STEERING)
+        return [delivery for delivery in given if not delivery.origin.original or self._is_new(delivery)]
+
+    def _is_new(self, delivery: Delivery) -> bool:
+        """Whether an item that a colleague passed on was not read here before, in its own envelope or passed on."""
+        origin, text = delivery.origin, digest(delivery.raw)
+        if self._own.archive.knows(origin.original):
+            return False
+        name = delivery.parsed.report.id if delivery.kind == "report" else text[:ID_BYTES]
+        outcomes = self._own.archive.said(origin.sender, [(name, text)])
+        if outcomes == ["conflict"]:
+            self._own.event(Conflict(origin.sender, origin.channel, f"report {name.hex()} has two texts"))
+        return outcomes != ["repeat"]
+
+
+def _received(admitted: Admitted, opened: envelope.Opened, entry: pb.Entry, note: bytes) -> Received:
+    header, parsed = admitted.header, admitted.checked.parsed
+    return Received(
+        parsed.id, entry.position, header.channel, header.sender, header.marking, header.seq,
+        header.create_time_ms, parsed.outer.header, opened.items, tuple(entry.proof), note,
+        envelope.outside(parsed.outer), opened.salt_seed,
+    )  # fmt: skip

@@ -12,7 +12,7 @@ from exchange import merkle, wire
 from exchange.desk import asking
 from exchange.desk.archive import Received
 from exchange.desk.asking import Answers
-from exchange.desk.deliveries import STEERING, claimed, origin_of, to_delivery
+from exchange.desk.deliveries import STEERING, claimed, origin_of, to_delivery, unfolded
 from exchange.desk.early import Early
 from exchange.desk.events import Delivery, Gap, Refused, Split, Stale, Unconfirmed
 from exchange.desk.gaps import Gaps, Hold, Unread, in_order
@@ -394,7 +394,7 @@ class Reading:
     @staticmethod
     def _unread_again(received: Received, left: Iterable[int]) -> Unread:
         origin = origin_of(received)
-        return Unread.of(received, [to_delivery(origin, n, received.items[n], ()) for n in left])
+        return Unread.of(received, unfolded(to_delivery(origin, n, received.items[n], ()) for n in left))
 
     def _note_unread(self, opened: Iterable[Unread], hold: Hold) -> None:
         for unread in opened:
@@ -414,11 +414,10 @@ class Reading:
         seen: set[tuple[str, bytes, bytes]] = set()
         for received in self._own.archive.received(channel):
             origin = origin_of(received)
-            for index, raw in enumerate(received.items):
-                delivery = to_delivery(origin, index, raw, ())
+            for delivery in unfolded(to_delivery(origin, index, raw, ()) for index, raw in enumerate(received.items)):
                 if delivery.kind in STEERING:
                     continue
-                name = (received.sender, delivery.parsed.report.id, digest(raw))
+                name = (delivery.sender, delivery.parsed.report.id, digest(delivery.raw))
                 if delivery.kind != "report" or name not in seen:
                     deliveries.append(delivery)
                     seen.add(name)

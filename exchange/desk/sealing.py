@@ -7,11 +7,11 @@ from typing import Final
 
 from exchange import envelope, policy, report
 from exchange.desk.contents import shell_of
-from exchange.desk.deliveries import kind_of
 from exchange.desk.holdings import Holdings
 from exchange.desk.outbox import Outgoing
 from exchange.desk.queue import Batch, Queue, Said, Way
 from exchange.errors import PolicyError, StoreError
+from exchange.reshare import kind_of
 from exchange.v1 import envelope_pb2 as env
 from exchange.v1 import report_pb2 as rep
 from keys.encoding import parse_canonical
@@ -68,7 +68,7 @@ class Sealing:
         """See Desk.publish_all."""
         if marking not in policy.MARKINGS:
             raise UsageError(f"no marking {marking!r}", hint=f"one of {', '.join(policy.MARKINGS)}")
-        if bool(to) != (marking == "RED"):
+        if not answers and bool(to) != (marking == "RED"):
             raise UsageError("RED goes to named desks, and only RED does", hint="give `to` with RED, and only with RED")
         self._check_may_publish(channel, answers)
         items: list[bytes] = []

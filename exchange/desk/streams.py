@@ -14,6 +14,8 @@ from exchange.v1 import envelope_pb2 as env
 
 MAX_MISSING: Final = 1000
 """Ranges of missing numbers that are kept, to be asked for again; the oldest go first."""
+MAX_SHUT: Final = 1000
+"""Headers, of some kilobytes each, of envelopes that could not be opened; the oldest go first."""
 MAX_SEQ: Final = 2**62
 """What a sender may claim; SQLite holds no more."""
 
@@ -92,6 +94,13 @@ class Streams(Contents):
             ).fetchall()
         same = (bytes(identity) for identity, held in rows if env.Header.FromString(held).stream == header.stream)
         return next(same, None)
+
+    def keep_shut(self, identity: bytes, header: bytes) -> None:
+        """An envelope was admitted and could not be opened: what answers it can still be judged."""
+        self._db.execute("INSERT OR IGNORE INTO shut (id, header) VALUES (?, ?)", (identity, header))
+        self._db.execute(
+            "DELETE FROM shut WHERE number <= (SELECT number FROM shut ORDER BY number DESC LIMIT 1 OFFSET ?)", (MAX_SHUT,)
+        )
 
     def miss(self, key: Key, channel: str, first: int, last: int, identity: bytes, now_ms: int) -> None:
         """Numbers above the last read were not shown."""
