@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from exchange import attachment_cli, files, incident_cli, log_cli, policy, report, track_cli
+from exchange import attachment_cli, files, incident_cli, log_cli, policy, report, retire_cli, track_cli
 from exchange import desk as desks
 from exchange.clock import now_ms
 from exchange.desk import Delivery, Desk, DeskSettings, Event, rekey
@@ -448,8 +448,10 @@ app.command("audit")(incident_cli.audit)
 desk_app.command("panic")(incident_cli.panic)
 node_app.command("touched")(incident_cli.touched)
 node_app.command("new-log")(log_cli.node_new_log)
+node_app.command("retire")(retire_cli.node_retire)
 node_app.command("accept-log")(log_cli.node_accept_log)
 node_app.command("clashes")(log_cli.node_clashes)
+desk_app.command("retire")(retire_cli.desk_retire)
 desk_app.command("accept-log")(log_cli.desk_accept_log)
 desk_app.command("clashes")(log_cli.desk_clashes)
 

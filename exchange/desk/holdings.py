@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 from cryptography import x509
 
-from exchange import checkpoint, files, tls
+from exchange import checkpoint, files, retirement, tls
 from exchange.admission import Admission
 from exchange.desk import rekey
 from exchange.desk.archive import Archive
@@ -23,7 +23,7 @@ from exchange.workers import Workers
 from keys import desk_keys, documents, signer, suite
 from keys.errors import TocsinError, UsageError
 from keys.keystore import Keystore
-from keys.trust import AgreementView, RosterView, party_of
+from keys.trust import AgreementView, DeadLineageError, RosterView, party_of
 from keys.v1 import documents_pb2 as docs
 
 MAX_EVENTS: Final = 1000
@@ -58,6 +58,7 @@ class Holdings:
         lineage = bytes.fromhex(self.settings.lineage)
         self.trust, _ = files.load_trust(directory / files.BUNDLE, lineage, now_ms=clock())
         self._saved_version = self.trust.version
+        retirement.resume(directory, self.trust)
         self.admission = Admission(self.trust)
         self.cards = Cards(self.name, lambda: self.key, keystore=self._keystore, trust=self.trust, clock=clock)
         self.couriers = Couriers(self._keystore, clock=clock)
@@ -135,6 +136,15 @@ class Holdings:
             return self.name in self.trust.roster(party_of(self.name)).desks
         except TocsinError:
             return False
+
+    def require_living(self) -> None:
+        """Refuse to say anything new in an exchange that people ended on this machine.
+
+        Raises:
+            DeadLineageError: They did.
+        """
+        if (death := self.trust.death) is not None:
+            raise DeadLineageError(death.successor, "takes no new envelope")
 
     def current(self) -> tuple[AgreementView, dict[str, RosterView]]:
         """The agreement in force and the rosters to pin now (docs/PROTOCOL.md section 6.4).

@@ -90,6 +90,7 @@ class Sealing:
         return await done
 
     def _check_may_publish(self, channel: str, answers: bytes) -> None:
+        self._own.require_living()
         if answers:
             return
         # For a second the answer holds, unless a document comes; the node asks again in any case.
@@ -280,6 +281,7 @@ class Sealing:
 
     def _seal(self, way: Way, items: Sequence[bytes], heads: Heads, *, tries: int = 0) -> Outgoing:
         """Seal at the next number of the stream; the number is used once this row is durable."""
+        self._own.require_living()
         now = self._own.clock()
         agreement, rosters = self._own.current()
         draft = self._draft(way, agreement, rosters, now)

@@ -23,7 +23,7 @@ from exchange.v1 import exchange_pb2 as pb
 
 IN_FLIGHT: Final = 16
 MESSAGE_BYTES: Final = 1_000_000
-SAME_AGAIN: Final = frozenset({"LIMIT", "STORE_FAILED", "UNREACHABLE", "STATUS_STALE"})
+SAME_AGAIN: Final = frozenset({"LIMIT", "STORE_FAILED", "UNREACHABLE", "STATUS_STALE", "LINEAGE_DEAD"})
 """Refusals that say nothing against the envelope itself: the same bytes are sent again later."""
 
 

@@ -20,7 +20,7 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from exchange import files, tls, wire
+from exchange import files, retirement, tls, wire
 from exchange.clock import now_ms
 from exchange.envelope import prune
 from exchange.errors import IdentityError
@@ -302,6 +302,8 @@ class App:
             stack.callback(workers.close)
         stack.push_async_callback(self.node.stop)
         await self.node.start()
+        # Once the log gave its documents: what it holds was taken in time.
+        retirement.resume(self.directory, self.trust)
         await self._take_bundle()
 
     async def _take_bundle(self) -> None:
@@ -465,6 +467,8 @@ class App:
             "log": self.node.origin,
             # Why nothing is appended: restored from a backup, it must go on as a new log.
             "barred": self.node.barred.words() if self.node.barred else "",
+            # Lineage of the exchange that took this one's place, once people said so.
+            "successor": self.trust.death.successor.hex() if self.trust.death else "",
             "seen_longer": self.node.claims.still(self.node.store.size()),
             "clashes": [str(clash) for clash in self.node.clashes.held],
             "peers": {

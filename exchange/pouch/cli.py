@@ -178,7 +178,7 @@ async def carry_out(directory: Path, order: Order, passphrase: bytes) -> dict[st
     if _serves(directory) and (done := await hand_in(directory, order, serves=lambda: _serves(directory))) is not None:
         return done
     async with nodes.App(directory, passphrase).standing() as node:
-        return await perform(node, order, now_ms)
+        return await perform(node, order, now_ms, directory)
 
 
 def _serves(directory: Path) -> bool:

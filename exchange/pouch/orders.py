@@ -1,4 +1,4 @@
-"""Orders: pack, unpack, take documents, audit the log, list what a key signed, accept a log, export contradictions.
+"""Orders: pack, unpack, take documents, audit the log, list what a key signed, accept a log, export contradictions, retire.
 
 Carried out on a node that was started, whether it serves or only stands still. A serving node finds orders in its tray, a
 directory only its owner can write to: the log is open in one process alone.
@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from exchange import files
+from exchange import files, retirement
 from exchange.errors import PouchError
 from exchange.node import audit, clashes, touched
 from exchange.node.core import Node
@@ -39,7 +39,7 @@ class Order(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    do: Literal["pack", "unpack", "take", "touched", "audit", "accept", "clashes"]
+    do: Literal["pack", "unpack", "take", "touched", "audit", "accept", "clashes", "successor", "retire"]
     file: str = ""
     key: str = ""
     receiver: str = ""
@@ -47,24 +47,32 @@ class Order(BaseModel):
     seen: int | None = None
 
 
-async def perform(node: Node, order: Order, clock: Callable[[], int]) -> dict[str, Any]:
+async def perform(node: Node, order: Order, clock: Callable[[], int], directory: Path) -> dict[str, Any]:
     """Carry out an order; what came of it, for people and machines.
+
+    Args:
+        node: Started.
+        order: What to do.
+        clock: Milliseconds UTC.
+        directory: The node's own.
 
     Raises:
         TocsinError: It could not be done.
     """
     try:
-        return await _perform(node, order, clock)
+        return await _perform(node, order, clock, directory)
     except OSError as error:
         raise UsageError(
             f"cannot use {order.file}: {error.strerror}", hint="may the node's user read and write it?"
         ) from None
 
 
-async def _perform(node: Node, order: Order, clock: Callable[[], int]) -> dict[str, Any]:
+async def _perform(node: Node, order: Order, clock: Callable[[], int], directory: Path) -> dict[str, Any]:
     path = Path(order.file)
     if order.do == "take":
         return await _take(node, path, clock())
+    if order.do in ("successor", "retire"):
+        return _retire(node, order, directory, clock())
     if order.do == "touched":
         return await asyncio.to_thread(touched.write, node, bytes.fromhex(order.key), path)
     if order.do == "audit":
@@ -97,6 +105,16 @@ async def _take(node: Node, path: Path, now_ms: int) -> dict[str, Any]:
     return {"taken": len(encoded) - len(known) - len(refused), "known": len(known), "refused": refused}
 
 
+def _retire(node: Node, order: Order, directory: Path, now_ms: int) -> dict[str, Any]:
+    """Check what is to take the place of the node's exchange, and, unless only that is asked, end the exchange here."""
+    asked = (node.trust, node.name, files.load_documents(Path(order.file)), bytes.fromhex(order.key))
+    if order.do == "retire":
+        found = retirement.retire(directory, *asked, now_ms=now_ms)
+    else:
+        found = retirement.check(*asked, now_ms=now_ms)
+    return {"name": node.name, "dead": node.trust.lineage.hex(), "successor": found.lineage.hex()}
+
+
 def shown(done: Unpacked) -> dict[str, Any]:
     """What became of a pouch, as plain values."""
     return {**asdict(done), "delivered": [identity.hex() for identity in done.delivered]}
@@ -112,7 +130,7 @@ class Tray:
     """
 
     def __init__(self, node: Node, directory: Path, clock: Callable[[], int]) -> None:
-        self._node, self._tray, self._clock = node, directory / TRAY, clock
+        self._node, self._directory, self._tray, self._clock = node, directory, directory / TRAY, clock
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -143,7 +161,7 @@ class Tray:
         try:
             order = await asyncio.to_thread(_read, request)
             log.info("order", do=order.do, file=order.file)
-            return {"done": await perform(self._node, order, self._clock)}
+            return {"done": await perform(self._node, order, self._clock, self._directory)}
         except TocsinError as error:
             return {"reason": error.reason, "text": str(error), "hint": error.hint}
 

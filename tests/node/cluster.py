@@ -162,13 +162,18 @@ class Cluster:
         return checkpoint.verify(note, key.suite, key.key, name=node)
 
 
-def found(root: Path, weeks: int = 2) -> Cluster:
-    """Found kr and nl three hours ago: five desks, two node directories with the bundle of documents."""
+def found(
+    root: Path, weeks: int = 2, *, parties: dict[str, founding.PartyKeys] | None = None, dead: bytes = b""
+) -> Cluster:
+    """Found kr and nl three hours ago: five desks, two node directories with the bundle of documents.
+
+    `parties` are those whose keys are drawn already; `dead` is the lineage whose place it takes, if any.
+    """
     now = now_ms() - 3 * founding.HOUR_MS
-    parties = {name: founding.found_party(name, now_ms=now - 1000) for name in ("kr", "nl")}
-    agreement = founding.agreement(
-        founding.standard_agreement(now_ms=now - 1000, title="loopback"), list(parties.values())
-    )
+    parties = parties or {name: founding.found_party(name, now_ms=now - 1000) for name in ("kr", "nl")}
+    body = founding.standard_agreement(now_ms=now - 1000, title="loopback")
+    body.dead_lineages.extend([dead] if dead else [])
+    agreement = founding.agreement(body, list(parties.values()))
     lineage = agreement.digest
     desks = {name: suite.SigningKey.generate(suite.DESK_SUITE) for name in DESKS}
     ports = iter(free_ports(2 * len(NODES)))
