@@ -27,7 +27,7 @@ from exchange.node import authority
 from exchange.pouch import cli as pouch_cli
 from exchange.talk import Talk
 from exchange.text import printable
-from exchange.watch import alerts_cli
+from exchange.watch import alerts_cli, talks_cli
 from exchange.watch import cli as watch_cli
 from keys import documents, founding, suite, words
 from keys.encoding import canonical_bytes
@@ -53,6 +53,8 @@ app.add_typer(evidence_cli.app, name="evidence")
 app.add_typer(pouch_cli.app, name="pouch")
 app.add_typer(attachment_cli.app, name="attachment")
 watch_cli.app.command("run")(alerts_cli.run)
+for command in (talks_cli.consultations, talks_cli.ask, talks_cli.reply):
+    alerts_cli.app.command()(command)
 app.add_typer(watch_cli.app, name="watch")
 app.add_typer(alerts_cli.app, name="alerts")
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -15,12 +15,14 @@ from rich.console import Console
 from exchange.desk import Desk
 from exchange.policy import MARKING_NAMES
 from exchange.report import new_report_id, to_dict
+from exchange.report.alerts import CRISIS_POINTS
 from exchange.text import printable
 from exchange.v1 import report_pb2 as pb
 from exchange.watch import alerts, cap, recompute
 from exchange.watch.alerts import OPEN, Setting
 from exchange.watch.alerts_life import Chain
 from exchange.watch.annexed import thresholds_of
+from exchange.watch.crisis import points_of, put_points
 from exchange.watch.letters import ledger_of
 from exchange.watch.service import Watch, countries_of
 from keys.errors import UsageError
@@ -40,7 +42,8 @@ LEAST_DIGITS: Final = 6
 FLUSH_S: Final = 30.0
 
 
-def _open(directory: Path, passphrase_file: Path | None) -> Desk:
+def open_desk(directory: Path, passphrase_file: Path | None) -> Desk:
+    """The desk in a directory, not at work yet."""
     secret = passphrase_file.read_bytes().rstrip(b"\r\n") if passphrase_file else b""
     return Desk.open(directory, passphrase=secret)
 
@@ -120,13 +123,19 @@ def ending(step: int, why: str) -> Callable[[Desk, Chain], pb.Item]:
     return make
 
 
-def updating(why: str) -> Callable[[Desk, Chain], pb.Item]:
-    """Makes an update that says more."""
+def updating(why: str, points: Mapping[str, str] | None = None) -> Callable[[Desk, Chain], pb.Item]:
+    """Makes an update that says more, or puts points of its crisis report right.
+
+    Raises:
+        UsageError: The alert has no crisis report, and not all six points are given.
+    """
 
     def make(desk: Desk, chain: Chain) -> pb.Item:
         fresh = pb.Alert()
         fresh.CopyFrom(chain.alert)
         fresh.id = new_report_id(desk.clock(), os.urandom(10))
+        if points:
+            put_points(fresh, points)
         return pb.Item(alert=alerts.updated(fresh, chain.references, why=why))
 
     return make
@@ -136,7 +145,7 @@ def _do(
     directory: Path, secret: Path | None, which: str, make: Callable[[Desk, Chain], pb.Item], channel: str = "alerts"
 ) -> None:
     async def act() -> None:
-        async with _open(directory, secret) as desk:
+        async with open_desk(directory, secret) as desk:
             chain = await answer(desk, which, make, channel)
             left = await desk.flush(FLUSH_S)
             waits = f"; {left} envelopes wait for the node" if left else ""
@@ -153,7 +162,7 @@ def list_alerts(
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Alerts that stand, oldest first: state, urgency, until when an answer is due."""
-    opened = _open(desk, passphrase_file)
+    opened = open_desk(desk, passphrase_file)
     ledger, problems = ledger_of(opened.archive)
     now = opened.clock()
     for chain in ledger.chains():
@@ -180,7 +189,7 @@ def row_of(chain: Chain, now_ms: int) -> dict[str, Any]:
         "marking": MARKING_NAMES.get(chain.current.marking, "?"),
         "headline": alert.headline[0].text if alert.headline else "",
         "acknowledged": sorted(chain.acknowledged),
-        "answer_by": _time(chain.answer_by_ms()),
+        "answer_by": time_words(chain.answer_by_ms()),
         "overdue": chain.overdue(now_ms),
     }
 
@@ -198,25 +207,30 @@ def text_of(chain: Chain, now_ms: int) -> str:
     out = [
         f"{row['status'].upper()}  {row['headline']}",
         f"  {row['state']}; severity {row['severity']}, urgency {row['urgency']}, certainty {row['certainty']}",
-        f"  from {row['from']}, {_time(chain.current.time_ms)} UTC, TLP:{row['marking']}, alert {row['id'][:13]}",
+        f"  from {row['from']}, {time_words(chain.current.time_ms)} UTC, TLP:{row['marking']}, alert {row['id'][:13]}",
     ]
     out += [f"  {line}" for one in alert.description for line in one.text.split("\n")]
     out += [f"  Ends if: {one.text}" for one in alert.cancel_condition]
     out += [f"  To do: {one.text}" for one in alert.instruction]
     if alert.affected_steps:
         out.append(f"  Hit: {', '.join(alert.affected_steps)}")
+    if alert.HasField("crisis"):
+        out.append("  Crisis report:")
+        for name in CRISIS_POINTS:
+            out += [f"    {name}: {one.text}" for one in getattr(alert.crisis, name)]
     for heard in chain.said:
         said = heard.said
         what = to_dict(said).get("step") or to_dict(said).get("type") or to_dict(said).get("kind", "")
         texts = said.note if isinstance(said, pb.Alert) else said.body
         words = "; ".join(one.text for one in texts)
         out.append(
-            f"  {_time(heard.time_ms)}  {heard.sender}: {str(what).replace('_', ' ')}{f': {words}' if words else ''}"
+            f"  {time_words(heard.time_ms)}  {heard.sender}: {str(what).replace('_', ' ')}{f': {words}' if words else ''}"
         )
     return "\n".join(printable(line) for line in out)
 
 
-def _time(time_ms: int) -> str:
+def time_words(time_ms: int) -> str:
+    """A time as "2026-11-24 10:18", UTC."""
     return f"{datetime.fromtimestamp(time_ms // 1000, UTC):%Y-%m-%d %H:%M}"
 
 
@@ -228,7 +242,7 @@ def show(
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """One alert with its reasons, its evidence and all that was said about it."""
-    opened = _open(desk, passphrase_file)
+    opened = open_desk(desk, passphrase_file)
     chain = find(opened, which)
     if form == "cap":
         _line(cap.xml(chain, chain.current, chain.alert).decode())
@@ -255,6 +269,18 @@ def escalate(which: Which, desk: DeskDir, why: Why, passphrase_file: PassphraseF
     _do(desk, passphrase_file, which, acknowledgement(why, escalate=True))
 
 
+def consultation_kind(word: str) -> int:
+    """The kind of a consultation message by its word.
+
+    Raises:
+        UsageError: There is no such kind.
+    """
+    name = f"CONSULTATION_KIND_{word.upper()}"
+    if name not in set(pb.ConsultationKind.keys()) or word in ("unspecified", "request"):
+        raise UsageError(f"no kind {printable(word)}", hint="message, proposal, agreement, refusal or close")
+    return int(pb.ConsultationKind.Value(name))
+
+
 @app.command("consult")
 def consult(
     which: Which,
@@ -264,17 +290,22 @@ def consult(
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Open a consultation about it, or say the next thing in the one that is open."""
-    name = f"CONSULTATION_KIND_{kind.upper()}"
-    if name not in set(pb.ConsultationKind.keys()) or kind == "unspecified":
-        raise UsageError(f"no kind {printable(kind)}", hint="message, proposal, agreement, refusal or close")
-    number = pb.ConsultationKind.Value(name)
-    _do(desk, passphrase_file, which, consultation(text, kind=number), "consultation")
+    _do(desk, passphrase_file, which, consultation(text, kind=consultation_kind(kind)), "consultation")
 
 
 @app.command("update")
-def update(which: Which, desk: DeskDir, why: Why, passphrase_file: PassphraseFile = None) -> None:
-    """Say more about an alert of this mission; its readers acknowledge again."""
-    _do(desk, passphrase_file, which, updating(why))
+def update(
+    which: Which,
+    desk: DeskDir,
+    why: Why,
+    crisis: Annotated[
+        list[str] | None,
+        typer.Option(help=f'A point of the crisis report, "measures=..."; {", ".join(CRISIS_POINTS)}.'),
+    ] = None,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Say more about an alert of this mission, or put its crisis report right; its readers acknowledge again."""
+    _do(desk, passphrase_file, which, updating(why, points_of(crisis or ())))
 
 
 @app.command("cancel")
@@ -303,7 +334,7 @@ def recompute_alert(
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Compute it again from the reports this desk had before it, and say where the two differ."""
-    opened = _open(desk, passphrase_file)
+    opened = open_desk(desk, passphrase_file)
     found = again(opened, find(opened, which), releasable=releasable)
     opened.close()
     for line in found.missing + found.differences:
@@ -342,7 +373,7 @@ def run(
     """Watch: file every report that comes, raise, update and end alerts. Give it a desk of its own."""
 
     async def act() -> None:
-        async with _open(desk, passphrase_file) as opened:
+        async with open_desk(desk, passphrase_file) as opened:
             watch = Watch(opened, test=test)
             await (run_once(opened, watch) if once else watch.run())
 

@@ -16,6 +16,7 @@ from keys.trust import party_of
 
 MAX_SAID: Final = 1024  # of one chain; who says more is flooding
 MAX_CHAINS: Final = 20_000
+MAX_TALKS: Final = 4096
 MAX_WAITING: Final = 1024  # what refers to an alert that has not come yet
 
 
@@ -158,6 +159,19 @@ class Chain:
         return waits and not answered and now_ms > self.answer_by_ms()
 
 
+@dataclass(slots=True)
+class Talk:
+    """A consultation about no alert that this desk knows; `said` in the order in which it came."""
+
+    thread: bytes
+    said: list[Heard] = field(default_factory=list)
+
+    @property
+    def opening(self) -> Heard:
+        """The request that opened it; the first that came, while that one is missing."""
+        return next((one for one in self.said if one.said.id == self.thread), self.said[0])
+
+
 class Ledger:
     """Every chain this desk knows, from the messages alone; in whatever order they come."""
 
@@ -165,11 +179,16 @@ class Ledger:
         self._chains: dict[tuple[str, bytes], Chain] = {}
         self._of: dict[tuple[str, bytes, bytes], Chain] = {}  # every alert message of a chain, by (sender, id, digest)
         self._threads: dict[bytes, Chain] = {}
+        self._talks: dict[bytes, Talk] = {}
         self._waiting: list[Heard] = []
 
     def chains(self) -> list[Chain]:
         """All, oldest first."""
         return sorted(self._chains.values(), key=lambda one: one.root.time_ms)
+
+    def talks(self) -> list[Talk]:
+        """Consultations about no alert known here, oldest first."""
+        return sorted(self._talks.values(), key=lambda one: one.opening.time_ms)
 
     def find(self, prefix: str) -> list[Chain]:
         """Chains whose alert, or a message of theirs, has an id that begins so."""
@@ -215,7 +234,16 @@ class Ledger:
         if len(self._chains) >= MAX_CHAINS:
             return [f"more than {MAX_CHAINS} alerts"]
         self._of[key] = self._chains[key[:2]] = Chain(heard, heard, said)
+        self._join()
         return []
+
+    def _join(self) -> None:
+        """Consultations whose alert has just come go to it."""
+        for thread, talk in list(self._talks.items()):
+            if any(self._chain_of(one.said.references) is not None for one in talk.said):
+                del self._talks[thread]
+                for one in talk.said:
+                    self._file(one)
 
     def _chain_of(self, references: Iterable[pb.Reference]) -> Chain | None:
         for one in reversed(list(references)[:64]):
@@ -237,15 +265,27 @@ class Ledger:
         if chain is None:
             chain = self._chain_of(said.references)
         if chain is None:
-            # A consultation about no alert is no concern of this ledger.
-            return self._wait(heard) if said.references or said.in_reply_to else []
+            return self._talk(heard, thread)
         if any(one.digest == heard.digest and one.sender == heard.sender for one in chain.said):
             return []
         if len(chain.said) >= MAX_SAID:
             return [f"more than {MAX_SAID} messages about one alert"]
         self._threads.setdefault(thread, chain)
+        earlier = self._talks.pop(thread, None)
+        for one in earlier.said if earlier else ():
+            self._file(one)
         chain.said.append(heard)
         chain.state = TRANSITIONS[chain.state].get(Step.CONSULT, chain.state)
+        return []
+
+    def _talk(self, heard: Heard, thread: bytes) -> list[str]:
+        talk = self._talks.get(thread) or Talk(thread)
+        if any(one.digest == heard.digest and one.sender == heard.sender for one in talk.said):
+            return []
+        if len(talk.said) >= MAX_SAID or (not talk.said and len(self._talks) >= MAX_TALKS):
+            return [f"{heard.sender}: more than {MAX_TALKS} consultations, or {MAX_SAID} messages in one"]
+        talk.said.append(heard)
+        self._talks[thread] = talk
         return []
 
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from exchange.report import to_dict
+from exchange.report.alerts import CRISIS_POINTS
 from exchange.text import clean
 from exchange.v1 import report_pb2 as pb
 from exchange.watch.alerts import named
@@ -126,6 +127,8 @@ def _parameters(info: ET.Element, alert: pb.Alert) -> None:
         "impactWeeks": f"{alert.impact_weeks:.1f}" if alert.HasField("impact_weeks") else "",
         "affectedSteps": "; ".join(alert.affected_steps),
     }
+    if alert.HasField("crisis"):
+        said |= {f"crisis.{name}": "; ".join(t.text for t in getattr(alert.crisis, name)) for name in CRISIS_POINTS}
     for name, value in said.items():
         if value:
             parameter = ET.SubElement(info, "parameter")

@@ -11,6 +11,7 @@ from rich.console import Console
 from exchange.text import printable
 from exchange.watch import plot, study, tables, thresholds
 from exchange.watch.defaults import DEFAULTS, LEADING, PRICE_RULES
+from exchange.watch.exposure_cli import exposure
 from exchange.watch.rules import RULES
 from exchange.watch.thresholds import Thresholds
 from exchange.watch.whatif_cli import whatif
@@ -21,6 +22,7 @@ app = typer.Typer(
 )
 
 app.command("whatif")(whatif)
+app.command("exposure")(exposure)
 
 err = Console(stderr=True)
 

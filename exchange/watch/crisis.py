@@ -4,13 +4,16 @@ Impact, cause, expected duration, sectors, measures taken, help wanted. What is 
 right with `tocsin alerts update --crisis`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
+from exchange.report.alerts import CRISIS_POINTS
+from exchange.text import printable
 from exchange.v1 import report_pb2 as pb
 from exchange.watch.assess import named_shock
 from exchange.watch.assessment import Assessment, Effect
+from keys.errors import UsageError
 
 _STAGES: Final = (("step", "process steps"), ("chip", "chips"), ("packaging", "packaging"), ("product", "products"))
 
@@ -37,6 +40,38 @@ def crisis_of(one: Assessment) -> pb.Crisis | None:
     for name, text in points.items():
         getattr(crisis, name).add(language="en", text=text[:4000])
     return crisis
+
+
+def points_of(given: Iterable[str]) -> dict[str, str]:
+    """Points as given by hand, "measures=licences are asked for".
+
+    Raises:
+        UsageError: No such point, or nothing is said of it.
+    """
+    out = {}
+    for one in given:
+        name, _, text = one.partition("=")
+        if name not in CRISIS_POINTS or not text.strip():
+            hint = f"one of {', '.join(CRISIS_POINTS)}, then = and what is said"
+            raise UsageError(f'"{printable(one, max_chars=80)}" is no point of a crisis report', hint=hint)
+        out[name] = text.strip()
+    return out
+
+
+def put_points(alert: pb.Alert, points: Mapping[str, str]) -> None:
+    """Say some points anew, the others as before.
+
+    Raises:
+        UsageError: There is no crisis report yet, and not all six are given.
+    """
+    missing = [name for name in CRISIS_POINTS if name not in points and not getattr(alert.crisis, name)]
+    if missing:
+        raise UsageError(
+            f"a crisis report has six points; {', '.join(missing)} not given", hint="give all six at first"
+        )
+    for name, text in points.items():
+        alert.crisis.ClearField(name)
+        getattr(alert.crisis, name).add(language="en", text=text)
 
 
 def _sectors(one: Assessment) -> str:

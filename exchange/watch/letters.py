@@ -85,7 +85,8 @@ def heard_in(one: Letter) -> Iterator[Heard]:
 def ledger_of(archive: Archive) -> tuple[Ledger, list[str]]:
     """Every alert this desk knows, and what was wrong with messages about them, in words."""
     ledger, problems = Ledger(), []
-    for one in letters(archive, WARNINGS):
-        for heard in heard_in(one):
-            problems += ledger.take(heard)
+    # In the order in which it was said: an update of ours must not come after the answers to it, and undo them.
+    every = (heard for one in letters(archive, WARNINGS) for heard in heard_in(one))
+    for heard in sorted(every, key=lambda one: one.time_ms):
+        problems += ledger.take(heard)
     return ledger, problems

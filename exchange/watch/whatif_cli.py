@@ -16,8 +16,9 @@ from exchange.clock import now_ms
 from exchange.text import printable
 from exchange.watch.assessment import Assessment, Effect, Impact
 from exchange.watch.drawing import draw
+from exchange.watch.exposure_cli import facts_of
 from exchange.watch.facts import Figure
-from exchange.watch.graph_data import shipped_facts, shipped_graph
+from exchange.watch.graph_data import shipped_graph
 from exchange.watch.whatif import SEVERITIES, URGENCIES, parse_stop, parse_weeks, reached, to_json, what_if
 from keys.errors import UsageError
 
@@ -28,16 +29,22 @@ def whatif(
     country: Annotated[list[str] | None, typer.Option("--for", help="Country asked about; KR and NL if none.")] = None,
     stock: Annotated[list[str] | None, typer.Option(help='Weeks of stock: "KR:gallium=8".')] = None,
     transit: Annotated[list[str] | None, typer.Option(help='Weeks of transit to a country: "KR:gallium=2".')] = None,
+    desk: Annotated[
+        Path | None, typer.Option(help="Desk whose reports count too, once its watch has filed them; none = published.")
+    ] = None,
     svg: Annotated[Path | None, typer.Option(help="Also draw it; with several countries, one file each.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
+    passphrase_file: Annotated[Path | None, typer.Option(help="File with the keystore's passphrase.")] = None,
 ) -> None:
     """What stops where and when, if a country supplied something no more. What is not known is said, not assumed."""
-    graph, facts = shipped_graph(), shipped_facts()
+    graph, now = shipped_graph(), now_ms()
+    facts = facts_of(desk, passphrase_file, known_ms=now, now_ms=now)
     given = ("given", "given on the command line")
     stocks = {need: Figure(value, *given) for need, value in (parse_weeks(one, graph) for one in stock or ())}
     transits = {need: Figure(value, *given) for need, value in (parse_weeks(one, graph) for one in transit or ())}
-    facts = replace(facts, stocks=stocks, transits=transits)
-    stops, now = [parse_stop(one, graph) for one in stop], now_ms()
+    # What is asked for by hand goes before what was reported.
+    facts = replace(facts, stocks={**facts.stocks, **stocks}, transits={**facts.transits, **transits})
+    stops = [parse_stop(one, graph) for one in stop]
     found = [what_if(stops, graph, facts, country=one, weeks=weeks, now_ms=now) for one in country or ["KR", "NL"]]
     title = f"{', '.join(stop)} stops for {weeks:g} weeks"
     if svg is not None:

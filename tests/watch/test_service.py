@@ -8,7 +8,17 @@ from exchange.desk import Desk
 from exchange.report import new_report_id
 from exchange.v1 import report_pb2 as pb
 from exchange.watch import cap
-from exchange.watch.alerts_cli import acknowledgement, again, answer, consultation, ending, find, run_once, text_of
+from exchange.watch.alerts_cli import (
+    acknowledgement,
+    again,
+    answer,
+    consultation,
+    ending,
+    find,
+    run_once,
+    text_of,
+    updating,
+)
 from exchange.watch.alerts_life import Chain, State
 from exchange.watch.filing import Filing
 from exchange.watch.letters import ledger_of
@@ -170,6 +180,24 @@ async def test_a_notice_alarms_by_itself_and_is_answered_and_consulted_on(exchan
     (chain,) = await at(exchange, SEOUL)
     assert chain.state is State.CONSULTED
     assert list(chain.acknowledged) == [HAGUE]
+
+
+async def test_an_answer_to_an_update_stays_an_answer_when_all_is_read_again(exchange: Exchange) -> None:
+    await tell(exchange, notice())
+    await watch(exchange)
+    exchange.clock.now_ms += 1000
+    async with exchange.open(SEOUL) as desk:
+        await answer(desk, chains(desk)[0].root.said.id.hex(), updating("more is known"))
+        await desk.flush(20)
+    exchange.clock.now_ms += 1000
+    await at(exchange, HAGUE)
+    async with exchange.open(HAGUE) as desk:
+        await answer(desk, chains(desk)[0].root.said.id.hex(), acknowledgement("seen"))
+        await desk.flush(20)
+    for name in (SEOUL, HAGUE):
+        (chain,) = await at(exchange, name)
+        assert chain.state is State.ACKNOWLEDGED, name
+        assert list(chain.acknowledged) == [HAGUE]
 
 
 async def test_a_withdrawn_notice_cancels_its_alert(exchange: Exchange) -> None:
