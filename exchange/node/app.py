@@ -334,7 +334,7 @@ class App:
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         service = ExchangeService(self.node, self.clock)
-        self.node.places.connect = self.connect
+        self.node.places.connect = self.node.mending.connect = self.connect
         service.attaching = Attaching(
             self.node, self.shelf, workers=self._shelf_workers, connect=self.connect, clock=self.clock
         )
@@ -448,6 +448,10 @@ class App:
                     await self._tend()
                 except TocsinError as error:
                     log.error("housekeeping failed", reason=error.reason, text=str(error))
+            try:
+                await self.node.mending.again()
+            except TocsinError as error:
+                log.error("cannot mend", reason=error.reason, text=str(error))
             self._write_status()
             await asyncio.sleep(KEEP_S)
 
@@ -464,6 +468,9 @@ class App:
             "duplicates": self.node.counters.duplicates,
             "refused": self.node.counters.refused,
             "forks": self.node.forks,
+            # Entries that the disk changed: those that nobody gave us yet, and how many were fetched again.
+            "damaged": self.node.mending.damaged,
+            "mended": self.node.mending.count,
             "log": self.node.origin,
             # Why nothing is appended: restored from a backup, it must go on as a new log.
             "barred": self.node.barred.words() if self.node.barred else "",

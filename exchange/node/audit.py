@@ -5,19 +5,16 @@ Beside it `tocsin-keys audit` walks the documents. Source: docs/PROTOCOL.md sect
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
-from exchange import checkpoint, envelope, refusal
-from exchange.history import head_leaf
+from exchange import checkpoint
 from exchange.merkle import parent, root_of
 from exchange.node.core import Node
+from exchange.node.leaves import leaf_of
 from exchange.node.logkeys import listed
 from exchange.store.contract import Row
-from exchange.v1 import envelope_pb2 as env
-from exchange.v1 import exchange_pb2 as pb
-from keys import documents
 from keys.audit import Finding
-from keys.encoding import digest, pae
 from keys.errors import TocsinError
 from keys.trust import party_of
 
@@ -47,12 +44,19 @@ def _own_log(node: Node) -> Iterator[Finding]:
     for row in _rows(node, head.size):
         leaf = leaf_of(row)
         tree.add(leaf)
-        if leaf != row.id:
+        if row.damaged or leaf != row.id:
             broken += 1
+            node.mending.note([replace(row, damaged=True)])
             if broken <= MAX_NAMED:
                 yield Finding(
-                    True, f"entry {row.position}", "its bytes are not those of its leaf: the disk changed them"
+                    True,
+                    f"entry {row.position}",
+                    "the disk changed it; the node, while it serves, fetches it from a peer",
                 )
+        elif node.store.position_of(row.id) != row.position:
+            yield Finding(
+                True, f"entry {row.position}", "the index is wrong: stop the node, delete log.db.index, start it"
+            )
     if broken > MAX_NAMED:
         yield Finding(True, "own log", f"{broken} entries are broken; the first {MAX_NAMED} are named")
     whole = tree.size == head.size and tree.root() == head.root
@@ -82,39 +86,6 @@ def _rows(node: Node, size: int) -> Iterator[Row]:
         if after <= position:
             return
         position = after
-
-
-def leaf_of(row: Row) -> bytes:
-    """The leaf that the bytes of an entry have; empty when they are none of a kind known here."""
-    try:
-        if row.kind == pb.ENTRY_KIND_DOCUMENT:
-            return documents.decode(row.data).digest
-        if row.kind == pb.ENTRY_KIND_HEAD:
-            return head_leaf(row.data)
-        if row.kind == pb.ENTRY_KIND_REFUSAL:
-            return refusal.leaf_of(refusal.body_of(row.data))
-        if row.kind == pb.ENTRY_KIND_ENVELOPE and row.pruned:
-            return _pruned_id(env.Pruned.FromString(row.data))
-        if row.kind == pb.ENTRY_KIND_ENVELOPE:
-            return envelope.envelope_id(env.Envelope.FromString(row.data))
-    except (TocsinError, ValueError):
-        return b""
-    # A later version's kind: its leaf is taken as it is.
-    return row.id
-
-
-def _pruned_id(pruned: env.Pruned) -> bytes:
-    """Section 2.2, from the digests that pruning left."""
-    entry = pae(
-        envelope.CONTEXT,
-        pruned.header,
-        pruned.commitment,
-        pruned.items_root,
-        pruned.wraps_digest,
-        pruned.ciphertext_digest,
-        pruned.ciphertext_length,
-    )
-    return digest(b"\x00" + entry)
 
 
 class Tree:

@@ -21,6 +21,7 @@ from exchange.node.entries import document_entry
 from exchange.node.forks import ShownFork
 from exchange.node.intake import Counters, Intake, Preview
 from exchange.node.logkeys import LogKeys
+from exchange.node.mending import Mending
 from exchange.node.places import Places
 from exchange.node.positions import Positions
 from exchange.node.quota import Quotas
@@ -93,7 +94,8 @@ class Node:
         self.claims = Claims(self.origin, store)
         self.clashes = Clashes(store, workers)
         self._refusals = Refusals(name, trust=trust, keys=self.log_keys, quotas=self.quotas)
-        self.readers = Readers(store, workers, head=lambda: self._writer.note)
+        self.mending = Mending(store, workers, peers=self._peers, mended=self._regain)
+        self.readers = Readers(store, workers, head=lambda: self._writer.note, mending=self.mending)
         self._writer = Writer(
             store,
             sign=self._sign,
@@ -137,8 +139,9 @@ class Node:
             rows, position_after = self.store.read(
                 position, limit_bytes=LOADED_BYTES, limit_rows=LOADED_ROWS, desks=frozenset(), channels=None
             )
+            self.mending.note(rows)
             for row in rows:
-                if row.kind == pb.ENTRY_KIND_DOCUMENT:
+                if row.kind == pb.ENTRY_KIND_DOCUMENT and not row.damaged:
                     try:
                         taken_ms = row.create_time_ms or None
                         self.trust.take(documents.decode(row.data), now_ms=self._clock(), taken_ms=taken_ms)
@@ -321,6 +324,15 @@ class Node:
         if kept:
             await asyncio.gather(*kept)
         return results
+
+    def _peers(self) -> list[str]:
+        nodes = self.trust.nodes() if self.trust.founded else ()
+        return sorted({node.node for node in nodes} - {self.name})
+
+    async def _regain(self, kind: int, data: bytes) -> None:
+        """An entry is whole again that was not when the documents were loaded."""
+        if kind == pb.ENTRY_KIND_DOCUMENT:
+            await self.take_documents([data], now_ms=self._clock())
 
     def kept_documents(self) -> list[documents.Document]:
         """The documents up to the first that the log does not hold yet: what is shown must not be gone after a crash."""
@@ -530,6 +542,8 @@ class Node:
 def origin_in(store: Store, node: str) -> str:
     """The name of a node's log in a store: it begins with the head of the log before it, or it is the first. Blocks."""
     first = store.get(0)
+    if first is not None and first.damaged and first.kind != pb.ENTRY_KIND_DOCUMENT:
+        raise StoreError("the disk changed the first entry of the log", hint="restore the store")
     if first is None or first.kind != pb.ENTRY_KIND_HEAD:
         return history.origin_of(node, 1)
     before = checkpoint.parse(first.data).origin

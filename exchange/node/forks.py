@@ -107,7 +107,7 @@ class Forks:
     def _proved(self, identity: bytes, desks: frozenset[str], size: int) -> tuple[Row, tuple[bytes, ...]] | None:
         position = self._store.position_of(identity)
         row = self._store.get(position) if position is not None and position < size else None
-        if row is None:
+        if row is None or row.damaged:
             return None
         readers = {row.sender, *(reader.desk for reader in header_of(row.data, pruned=row.pruned).audience)}
         if not readers & desks:

@@ -211,7 +211,9 @@ class Intake:
         if position is None:
             return {}
         row = await self._read(self.store.get, position)
-        return {answers: header_of(row.data, pruned=row.pruned)} if row and row.kind == pb.ENTRY_KIND_ENVELOPE else {}
+        if row is None or row.damaged or row.kind != pb.ENTRY_KIND_ENVELOPE:
+            return {}
+        return {answers: header_of(row.data, pruned=row.pruned)}
 
     async def _head(self, stream: bytes) -> tuple[int, bytes] | None:
         if stream in self._heads:

@@ -108,7 +108,7 @@ class Places:
         """An entry that one of some desks sent or may read; proved where a tree size is given, and in that tree."""
         position = self._store.position_of(identity)
         row = self._store.get(position) if position is not None else None
-        if row is None or (size is not None and row.position >= size):
+        if row is None or row.damaged or (size is not None and row.position >= size):
             return None
         header = header_of(row.data, pruned=row.pruned)
         if not desks & {row.sender, *(reader.desk for reader in header.audience)}:

@@ -13,6 +13,7 @@ from typing import Final
 
 from exchange import checkpoint
 from exchange.errors import LimitError, StoreError
+from exchange.node.mending import Mending
 from exchange.store.contract import NewEntry, Row, Store
 from exchange.workers import Workers
 
@@ -39,6 +40,8 @@ class Batch:
     consistency: tuple[bytes, ...]
     next_position: int
     early: Sequence[bytes] = ()
+    damaged: Sequence[int] = ()
+    """Positions that are left out, because the disk changed what is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +111,11 @@ class Readers:
         store: The log.
         workers: Read it.
         head: The newest signed checkpoint.
+        mending: Knows how to get back what the disk changed.
     """
 
-    def __init__(self, store: Store, workers: Workers, *, head: Callable[[], bytes]) -> None:
-        self._store, self._workers, self._head = store, workers, head
+    def __init__(self, store: Store, workers: Workers, *, head: Callable[[], bytes], mending: Mending) -> None:
+        self._store, self._workers, self._head, self._mending = store, workers, head, mending
         # Not a set: who came first is woken first, so that a simulation repeats.
         self._feeds: dict[Feed, None] = {}
         self._calls = Counter[str]()
@@ -205,7 +209,10 @@ class Readers:
             else:
                 before = seen_size if sent_size is None else sent_size
                 most = feed.share(READ_BYTES)
-                batch = await self._workers.run(self._batch, position, note, size, before, feed.wanted(), most)
+                asked = (position, note, size, before, feed.wanted(), most)
+                batch = await self._workers.run(self._batch, *asked)
+                if batch.damaged and await self._mending.mend(batch.damaged):
+                    batch = await self._workers.run(self._batch, *asked)
             batch = replace(batch, rows=[(feed.confirm(row), proof) for row, proof in batch.rows])
             moved = batch.next_position > position
             feed.live = batch.next_position >= size
@@ -234,6 +241,8 @@ class Readers:
             channels=wanted.channels,
             without=wanted.without,
         )
-        proved = [(row, tuple(self._store.inclusion(row.position, size))) for row in rows if row.position < size]
+        damaged = self._mending.note(rows)
+        whole = [row for row in rows if row.position < size and not row.damaged]
+        proved = [(row, tuple(self._store.inclusion(row.position, size))) for row in whole]
         consistency = tuple(self._store.consistency(sent_size, size)) if 0 < sent_size < size else ()
-        return Batch(proved, note, consistency, max(min(after, size), position))
+        return Batch(proved, note, consistency, max(min(after, size), position), damaged=damaged)

@@ -32,7 +32,10 @@ class NewEntry:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A stored entry; `pruned` when its ciphertext was dropped by the retention rule."""
+    """A stored entry; `pruned` when its ciphertext was dropped by the retention rule.
+
+    `damaged` when the disk does not hold it as it was written: no field but `position` is to be relied on.
+    """
 
     position: int
     kind: int
@@ -42,6 +45,7 @@ class Row:
     sender: str
     create_time_ms: int
     pruned: bool
+    damaged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +148,16 @@ class Store(Protocol):
 
     def get(self, position: int) -> Row | None:
         """One entry."""
+
+    def leaf(self, position: int) -> bytes:
+        """The leaf at a position, from the tree."""
+
+    def mend(self, position: int, data: bytes) -> bool:
+        """Put an entry's bytes, which the caller found to be those of its leaf, in the place of damaged ones.
+
+        Returns:
+            False when they are not what was written, or when more than the bytes and the id of the entry is damaged.
+        """
 
     def read(
         self,

@@ -137,19 +137,22 @@ class Index:
                 return
             with self._file.transaction("write the index") as write:
                 write.executemany(
-                    "INSERT INTO known (prefix, position) VALUES (?, ?)",
+                    "INSERT OR IGNORE INTO known (prefix, position) VALUES (?, ?)",
                     sorted((_prefix(row.id), row.position) for row in rows),
                 )
                 write.executemany(
-                    "INSERT INTO number (stream, seq, position) VALUES (?, ?, ?)",
+                    "INSERT OR IGNORE INTO number (stream, seq, position) VALUES (?, ?, ?)",
                     sorted((row.stream, row.seq, row.position) for row in rows if row.stream),
                 )
                 write.executemany(
-                    "INSERT INTO place (lane, position, bytes) VALUES (?, ?, ?)",
+                    "INSERT OR IGNORE INTO place (lane, position, bytes) VALUES (?, ?, ?)",
                     sorted((row.lane, row.position, row.bytes) for row in rows),
                 )
-                size = rows[-1].position + 1
-                write.execute("INSERT OR REPLACE INTO done (one, size, last) VALUES (1, ?, ?)", (size, rows[-1].id))
+                # In order, but for an old one that was mended.
+                newest = max(rows, key=lambda row: row.position)
+                size = max(self.size, newest.position + 1)
+                if size > self.size:
+                    write.execute("INSERT OR REPLACE INTO done (one, size, last) VALUES (1, ?, ?)", (size, newest.id))
             with self._swap:
                 self.size = size
                 self._waiting = (self._waiting[0], _Waiting())

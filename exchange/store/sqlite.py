@@ -13,6 +13,7 @@ import itertools
 import json
 import sqlite3
 import threading
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Final, NamedTuple
@@ -47,13 +48,13 @@ CHECKPOINT_BYTES: Final = 4_000_000
 PAGE: Final = 16_384  # suits blobs of 100 KB
 RESTART_FRAMES: Final = 64_000_000 // PAGE
 APPLICATION: Final = 0x544F4353
-VERSION: Final = 3
+VERSION: Final = 4
 SCHEMA: Final = f"""
 BEGIN;
 CREATE TABLE log (
     position INTEGER PRIMARY KEY, kind INTEGER NOT NULL, id BLOB NOT NULL, stream BLOB NOT NULL, seq INTEGER NOT NULL,
     lane INTEGER NOT NULL, create_time_ms INTEGER NOT NULL, bytes INTEGER NOT NULL, segment INTEGER, start INTEGER,
-    pruned INTEGER NOT NULL DEFAULT 0);
+    pruned INTEGER NOT NULL DEFAULT 0, row_sum INTEGER, data_sum INTEGER);
 CREATE TABLE segment (number INTEGER PRIMARY KEY, end INTEGER NOT NULL, live INTEGER NOT NULL);
 CREATE TABLE wipe (segment INTEGER NOT NULL, start INTEGER NOT NULL, bytes INTEGER NOT NULL);
 CREATE TABLE blob (position INTEGER PRIMARY KEY, data BLOB NOT NULL);
@@ -61,7 +62,7 @@ CREATE TABLE lane (
     number INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, channel TEXT NOT NULL, sender TEXT NOT NULL,
     audience TEXT NOT NULL, origin TEXT NOT NULL);
 CREATE TABLE member (desk TEXT NOT NULL, lane INTEGER NOT NULL, PRIMARY KEY (desk, lane)) WITHOUT ROWID;
-CREATE TABLE tile (level INTEGER NOT NULL, tile INTEGER NOT NULL, hashes BLOB NOT NULL, PRIMARY KEY (level, tile));
+CREATE TABLE tile (level INTEGER NOT NULL, tile INTEGER NOT NULL, hashes BLOB NOT NULL, sum INTEGER, PRIMARY KEY (level, tile));
 CREATE TABLE cursor (origin TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE note (origin TEXT PRIMARY KEY, note BLOB NOT NULL);
 CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL);
@@ -76,9 +77,19 @@ PRAGMA application_id = {APPLICATION};
 PRAGMA user_version = {VERSION};
 COMMIT;
 """
+# What version 3 wrote has no sums, and is read unchecked.
+UPGRADE: Final = f"""
+BEGIN;
+ALTER TABLE log ADD COLUMN row_sum INTEGER;
+ALTER TABLE log ADD COLUMN data_sum INTEGER;
+ALTER TABLE tile ADD COLUMN sum INTEGER;
+PRAGMA user_version = {VERSION};
+COMMIT;
+"""
 ROW: Final = (
-    "SELECT log.position, kind, id, data, channel, sender, create_time_ms, pruned, segment, start, bytes FROM log "
-    "LEFT JOIN blob ON blob.position = log.position JOIN lane ON lane.number = log.lane WHERE log.position = ?"
+    "SELECT log.position, kind, id, data, channel, sender, create_time_ms, pruned, segment, start, bytes, stream, seq, "
+    "lane, row_sum, data_sum FROM log "
+    "LEFT JOIN blob ON blob.position = log.position LEFT JOIN lane ON lane.number = log.lane WHERE log.position = ?"
 )
 GROWN: Final = (
     "INSERT INTO segment (number, end, live) VALUES (?, ?, ?) "
@@ -125,6 +136,8 @@ class SqliteStore:
         self._readable: dict[Wanted, tuple[int, list[int], str]] = {}
         self._pruning = threading.Lock()
         self._uncopied_bytes = 0
+        self.regrown = 0
+        """How often a part of the tree was made again because the disk had changed it."""
         self._restart_due = False
         self._closing = False
         self._work_due = threading.Event()
@@ -156,6 +169,8 @@ class SqliteStore:
         # A crash while the file was being made leaves it without any table, never with some of them.
         if write.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
             write.executescript(SCHEMA)
+        if write.execute("PRAGMA user_version").fetchone()[0] == VERSION - 1:
+            write.executescript(UPGRADE)
         marks = [write.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
         if marks != [APPLICATION, VERSION]:
             raise StoreError(
@@ -178,7 +193,13 @@ class SqliteStore:
         last = one("SELECT tile, length(hashes) FROM tile WHERE level = 0 ORDER BY tile DESC LIMIT 1").fetchone()
         leaves = last[0] * TILE + last[1] // HASH if last else 0
         start = max(size - 1, 0) // TILE * TILE
-        ids = [row[0] for row in one("SELECT id FROM log WHERE position >= ? ORDER BY position", (start,))]
+        newest = one(
+            "SELECT row_sum, position, kind, id, stream, seq, lane, create_time_ms FROM log WHERE position >= ? "
+            "ORDER BY position",
+            (start,),
+        ).fetchall()
+        # A row that the disk changed is known by its sum; the tree has its leaf.
+        ids = [row[2] if held in (None, row_sum(*row)) else self._node_at(0, row[0]) for held, *row in newest]
         sound = size == leaves and whole == min(size, 1) and len(ids) == size - start
         if sound:
             nodes = merkle.new_nodes(start, ids, self._node_at)
@@ -225,10 +246,17 @@ class SqliteStore:
                     for position, entry in enumerate(fresh, size)
                 ]
                 write.executemany(
-                    "INSERT INTO log (position, id, stream, seq, lane, bytes, kind, create_time_ms, pruned, segment, start) "
-                    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    "INSERT INTO log (position, id, stream, seq, lane, bytes, kind, create_time_ms, pruned, segment, start, "
+                    "row_sum, data_sum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     [
-                        (*row, entry.kind, entry.create_time_ms, entry.pruned, *at.get(row.position, (None, None)))
+                        (
+                            *(*row, entry.kind, entry.create_time_ms, entry.pruned),
+                            *at.get(row.position, (None, None)),
+                            row_sum(
+                                row.position, entry.kind, row.id, row.stream, row.seq, row.lane, entry.create_time_ms
+                            ),
+                            zlib.crc32(entry.data),
+                        )
                         for row, entry in zip(rows, fresh, strict=True)
                     ],
                 )
@@ -304,9 +332,9 @@ class SqliteStore:
             changed[key] += value
         tiles = {key: bytes(hashes) for key, hashes in changed.items()}
         self._file.write.executemany(
-            "INSERT INTO tile (level, tile, hashes) VALUES (?, ?, ?) "
-            "ON CONFLICT DO UPDATE SET hashes = excluded.hashes",
-            [(*key, hashes) for key, hashes in tiles.items()],
+            "INSERT INTO tile (level, tile, hashes, sum) VALUES (?, ?, ?, ?) "
+            "ON CONFLICT DO UPDATE SET hashes = excluded.hashes, sum = excluded.sum",
+            [(*key, hashes, zlib.crc32(hashes)) for key, hashes in tiles.items()],
         )
         return tiles
 
@@ -356,12 +384,28 @@ class SqliteStore:
         cached = self._tiles.get((level, tile))
         if cached is not None:
             return cached
-        row = self._file.one("SELECT hashes FROM tile WHERE level = ? AND tile = ?", level, tile)
+        row = self._file.one("SELECT hashes, sum FROM tile WHERE level = ? AND tile = ?", level, tile)
         hashes: bytes = row[0] if row else b""
+        if row and row[1] not in (None, zlib.crc32(hashes)):
+            hashes = self._regrown(level, tile, len(hashes) // HASH)
         if len(hashes) == TILE * HASH:
             # A growing tile is kept by the writer alone: a reader's copy could be older than the one already here.
             self._keep_tiles({(level, tile): hashes})
         return hashes
+
+    def _regrown(self, level: int, tile: int, count: int) -> bytes:
+        """A tile that the disk changed, made again from what it was made of."""
+        self.regrown += 1
+        first = tile * TILE
+        if level:
+            below = [
+                (self._node_at(level - 1, 2 * k), self._node_at(level - 1, 2 * k + 1))
+                for k in range(first, first + count)
+            ]
+            return b"".join(merkle.parent(left, right) for left, right in below)
+        with self._file.reading() as read:
+            sql = "SELECT id FROM log WHERE position >= ? AND position < ? ORDER BY position"
+            return b"".join(row[0] for row in read.execute(sql, (first, first + count)).fetchall())
 
     def _keep_tiles(self, tiles: Mapping[tuple[int, int], bytes]) -> None:
         with self._cache_lock:
@@ -427,9 +471,8 @@ class SqliteStore:
             for at, length in found:
                 if rows and (size + length > limit_bytes or len(rows) >= limit_rows):
                     return rows, at
-                row = self._row(read, at)
-                assert row is not None  # noqa: S101 - no row of the log goes away
-                rows.append(row)
+                # No row of the log goes away by itself.
+                rows.append(self._row(read, at) or Row(at, 0, b"", b"", "", "", 0, False, damaged=True))
                 size += length
             return rows, searched
 
@@ -465,17 +508,62 @@ class SqliteStore:
             found = read.execute(ROW, (position,)).fetchone()
             if found is None:
                 return None
-            *_, segment, start, length = found
+            segment, start, length, stream, seq, lane, held_row, held_data = found[8:]
             data: bytes | None = found[3]
             if data is None and segment is not None:
                 data = self._segments.read(segment, start, length)
                 if generation != self._segments.generation:
                     # Dropped by the retention rule meanwhile, perhaps this one: its row says what is left.
                     continue
-            if data is None or len(data) != length:
-                raise StoreError(f"the bytes of entry {position} are missing", hint="restore the store")
             position, kind, identity, _, channel, sender, create_time_ms, pruned = found[:8]
-            return Row(position, kind, identity, data, channel, sender, create_time_ms, bool(pruned))
+            whole = (
+                data is not None
+                and channel is not None
+                and len(data) == length
+                and held_data in (None, zlib.crc32(data))
+                and held_row in (None, row_sum(position, kind, identity, stream, seq, lane, create_time_ms))
+            )
+            who = (channel or "", sender or "")
+            return Row(position, kind, identity, data or b"", *who, create_time_ms, bool(pruned), damaged=not whole)
+
+    def leaf(self, position: int) -> bytes:
+        """See Store."""
+        return self._node_at(0, position)
+
+    def mend(self, position: int, data: bytes) -> bool:
+        """See Store."""
+        identity = self.leaf(position)
+        with self._file.lock:
+            write = self._file.write
+            found = write.execute(
+                "SELECT kind, stream, seq, lane, create_time_ms, segment, start, bytes, row_sum, data_sum FROM log "
+                "WHERE position = ?",
+                (position,),
+            ).fetchone()
+            if found is None:
+                return False
+            kind, stream, seq, lane, create_time_ms, segment, start, length, held_row, held_data = found
+            fresh = Indexed(position, identity, stream, seq, lane, len(data))
+            right = row_sum(position, kind, identity, stream, seq, lane, create_time_ms)
+            if held_row not in (None, right) or held_data not in (None, zlib.crc32(data)):
+                return False
+            with self._file.transaction("mend"):
+                write.execute(
+                    "INSERT INTO blob (position, data) VALUES (?, ?) ON CONFLICT DO UPDATE SET data = excluded.data",
+                    (position, data),
+                )
+                write.execute(
+                    "UPDATE log SET id = ?, segment = NULL, start = NULL, bytes = ? WHERE position = ?",
+                    (identity, len(data), position),
+                )
+                if segment is not None:
+                    write.execute("INSERT INTO wipe (segment, start, bytes) VALUES (?, ?, ?)", (segment, start, length))
+                    write.execute("UPDATE segment SET live = live - 1 WHERE number = ?", (segment,))
+            # The index may have been made from the changed row meanwhile.
+            self._index.add([fresh])
+            self._written(len(data))
+        self._wipe()
+        return True
 
     def _candidates(
         self,
@@ -638,24 +726,24 @@ class SqliteStore:
         """Some rows to prune with their data, and where to look on; None = that was all."""
         with self._file.reading() as read:
             rows = read.execute(
-                "SELECT log.position, data, segment, start, bytes FROM log LEFT JOIN blob ON blob.position = log.position "
-                "WHERE log.position >= ? AND create_time_ms < ? AND NOT pruned "
+                "SELECT log.position, data, segment, start, bytes, data_sum FROM log LEFT JOIN blob "
+                "ON blob.position = log.position WHERE log.position >= ? AND create_time_ms < ? AND NOT pruned "
                 "AND lane IN (SELECT value FROM json_each(?)) ORDER BY log.position LIMIT ?",
                 (position, before_ms, lanes, PRUNED_AT_ONCE),
             ).fetchall()
             held = []
-            for at, data, *place in rows:
+            for at, data, *place, held_data in rows:
                 if data is None:
                     data = self._segments.read(*place)
-                if data is None or len(data) != place[2]:
-                    raise StoreError(f"the bytes of entry {at} are missing", hint="restore the store")
-                held.append(Dropped(at, data, *place))
+                # What is damaged cannot be stripped; it is dropped once it was mended.
+                if data is not None and len(data) == place[2] and held_data in (None, zlib.crc32(data)):
+                    held.append(Dropped(at, data, *place))
         return held, rows[-1][0] + 1 if len(rows) == PRUNED_AT_ONCE else None
 
     def _prune(self, rows: Sequence[Dropped], strip: Callable[[bytes], bytes]) -> None:
         """One transaction for some, so that a publish waits for these and not for all."""
         kept = [(row.position, strip(row.data)) for row in rows]
-        lengths = [(len(data), position) for position, data in kept]
+        lengths = [(len(data), zlib.crc32(data), position) for position, data in kept]
         large = [row for row in rows if row.segment is not None]
         with self._file.lock:
             with self._file.transaction("prune") as write:
@@ -664,7 +752,8 @@ class SqliteStore:
                     kept,
                 )
                 write.executemany(
-                    "UPDATE log SET pruned = 1, segment = NULL, start = NULL, bytes = ? WHERE position = ?", lengths
+                    "UPDATE log SET pruned = 1, segment = NULL, start = NULL, bytes = ?, data_sum = ? WHERE position = ?",
+                    lengths,
                 )
                 write.executemany(
                     "INSERT INTO wipe (segment, start, bytes) VALUES (?, ?, ?)",
@@ -748,6 +837,12 @@ class SqliteStore:
                 for sql, *values in statements:
                     write.execute(str(sql), values)
             self._written(PAGE)
+
+
+def row_sum(position: int, kind: int, identity: bytes, stream: bytes, seq: int, lane: int, create_time_ms: int) -> int:
+    """What shows that the disk changed a row. Not against people: for them there are leaves and signatures."""
+    numbers = f"{position} {kind} {seq} {lane} {create_time_ms} {len(identity)} "
+    return zlib.crc32(numbers.encode() + identity + stream)
 
 
 def _record(write: sqlite3.Connection, refusals: Sequence[RefusalRecord], forks: Sequence[ForkRecord]) -> None:
