@@ -15,7 +15,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
-from bench import backlog, desk_to_desk, grpc_peer, nats_peer
+from bench import backlog, desk_to_desk, grpc_peer, nats_peer, watch_cost
 from bench.process import OUT, scratch
 from bench.reports import REPORT_BYTES
 from bench.store_growth import growth
@@ -108,6 +108,7 @@ async def measure(reports: int, singles: int, entries: int, waiting: int) -> dic
     await part("backlog", backlog.backlog(waiting), backlog.bound_s(waiting))
     await part("grpc", grpc_peer.latency(calls=singles))
     await part("start", desk_to_desk.start())
+    await part("watch", asyncio.to_thread(watch_cost.figures))
     await part("shares", shares(reports))
     result["wire"] = {str(batch): desk_to_desk.wire_bytes(10, batch) for batch in (*BATCHES, 1)}
     sizes = [size for size in (10_000, 100_000, 1_000_000) if size <= entries]
@@ -158,7 +159,7 @@ def show(result: dict[str, Any], console: Console) -> None:
         share = f", {caught_up / live:.2f} of the live rate" if live else ""
         peaks = ", ".join(f"{name} {mb:.0f} MB" for name, mb in result["backlog"]["peak_mb"].items())
         console.print(f"Catching up: {caught_up:,.0f} reports/s{share}; at the peak {peaks}")
-    for name in ("grpc", "start", "wire", "growth", "shares", "failed", "machine"):
+    for name in ("grpc", "start", "watch", "wire", "growth", "shares", "failed", "machine"):
         console.print(f"[bold]{name}[/]", _rounded(result.get(name)))
 
 

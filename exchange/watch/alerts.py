@@ -26,6 +26,8 @@ VALID_MS: Final = VALID_MONTHS * 30 * DAY_MS
 MAX_EVIDENCE: Final = 1024
 MAX_REFERENCES: Final = 64
 SINGLE_PRECISION: Final = 0.5  # half of the alarms of one series are false by design (docs/WATCH.md section 5)
+# Measured on two items of trade, docs/WATCH.md section 5: why trade is pooled, and said of a series that has no pool.
+ALONE_FALSE: Final = {"surge": 1.2, "collapse": 0.7}
 LIKELY: Final = 0.5
 OPEN: Final = docs.MARKING_GREEN
 """Up to this marking a report may go on to others than those who read it."""
@@ -124,6 +126,11 @@ def of_alarm(
     alert.basis.reporter = "" if alarm.pooled else alarm.voices[0][0]
     alert.rules.extend(_SCREEN_RULES.get(alarm.screen, ("W1", "W2") if alarm.screen == "rise" else ("W5",)))
     _say(alert.headline, f"{named(subject)}: {what}, {_SCREEN_WORDS[alarm.screen]}, {alarm.month}, {who}")
+    if not alarm.pooled and alarm.screen in ALONE_FALSE:
+        doubts = [
+            *doubts,
+            f"one mission alone; this rule by itself raised {ALONE_FALSE[alarm.screen]} false alarms a quiet year",
+        ]
     lines = [
         f"Seen: {what} of {named(subject)}, {_SCREEN_WORDS[alarm.screen]}, in {alarm.month}.",
         f"By whom, how unusual: {alarm.reason}.",

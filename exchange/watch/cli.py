@@ -144,9 +144,12 @@ def _show_item(item: dict[str, Any]) -> None:
     _line("")
     _line(f"HS {item['hs']}, {item['reporters']} reporters, {item['first']} to {item['last']}:")
     for pool in item["pools"]:
-        alone = pool["alone_flags_per_reporter_year"]
-        count = len(pool["alarms"])
-        _line(f"{pool['rule']} {pool['name']}: one reporter alone flags {alone} months a year; pooled alarms: {count}")
+        alone, years = pool["alone_flags_per_reporter_year"], pool["alone_quiet_years"]
+        rate = f"{pool['alone_false'] / years:.2f}" if years else "no"
+        _line(
+            f"{pool['rule']} {pool['name']}: one reporter alone flags {alone} months a year, {rate} false alerts a quiet year; "
+            f"pooled alarms: {len(pool['alarms'])}, {pool['pooled_false']} false in {pool['pooled_quiet_years']} quiet years"
+        )
         for alarm in pool["alarms"]:
             near = f" [{', '.join(alarm['events_near'])}]" if alarm["events_near"] else ""
             _line(f"{alarm['month']}  known at the end of {alarm['known_at_end_of']}{near}  {alarm['why']}")

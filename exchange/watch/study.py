@@ -10,6 +10,7 @@ import numpy as np
 
 from exchange.watch import backtest, pooling
 from exchange.watch.backtest import Bench, Outcome
+from exchange.watch.board import VALID_MONTHS
 from exchange.watch.defaults import POOL_RULES, PRICE_RULES
 from exchange.watch.labels import LABELS
 from exchange.watch.months import month_text
@@ -130,7 +131,8 @@ def _item(table: TradeTable, events: Sequence[DatedEvent]) -> dict[str, Any]:
         scores = score(RULES[rule], table.values)
         flags = np.where(np.isfinite(scores), (scores >= threshold) * 1.0, np.nan)
         pooled = pooling.pool(flags, np.ones(len(table.reporters)))
-        judged = np.isfinite(flags)
+        judged, quiet = np.isfinite(flags), quiet_months(table, events)
+        alone, alone_years = alone_false(flags, quiet)
         out["pools"].append(
             {
                 "rule": rule,
@@ -139,6 +141,11 @@ def _item(table: TradeTable, events: Sequence[DatedEvent]) -> dict[str, Any]:
                 "tail": pooling.TAIL,
                 # What a reporter alone would raise: the figure the pool has to beat.
                 "alone_flags_per_reporter_year": round(12 * float(np.nansum(flags)) / max(int(judged.sum()), 1), 2),
+                # Alerts as those of one series are counted: valid for six months, none meanwhile; events near count neither way.
+                "alone_false": alone,
+                "alone_quiet_years": round(alone_years, 1),
+                "pooled_false": int((pooled.alarm & quiet).sum()),
+                "pooled_quiet_years": round(float((np.isfinite(pooled.tail) & quiet).sum()) / 12, 1),
                 "months": [month_text(table.first + m) for m in range(table.values.shape[1])],
                 "share": [None if np.isnan(x) else round(float(x), 4) for x in pooled.share],
                 "expected": [None if np.isnan(x) else round(float(x), 4) for x in pooled.expected],
@@ -148,6 +155,32 @@ def _item(table: TradeTable, events: Sequence[DatedEvent]) -> dict[str, Any]:
             }
         )
     return out
+
+
+def quiet_months(table: TradeTable, events: Sequence[DatedEvent]) -> np.ndarray:
+    """Which months are far from every event of the item; shape (months,)."""
+    quiet = np.ones(table.values.shape[1], dtype=bool)
+    for event in events:
+        first, last = event.public - EXPLAINED_BEFORE, event.effective + EXPLAINED_AFTER
+        quiet[max(first - table.first, 0) : max(last + 1 - table.first, 0)] = False
+    return quiet
+
+
+def alone_false(flags: np.ndarray, quiet: np.ndarray) -> tuple[int, float]:
+    """False alerts of reporters by themselves in quiet months, and the quiet reporter-years in which there was a score.
+
+    Args:
+        flags: Shape (reporters, months): 1, 0, or NaN where there is no score.
+        quiet: Shape (months,).
+    """
+    false = 0
+    for row in flags:
+        until = -1
+        for month in np.flatnonzero(row > 0).tolist():
+            if month > until:
+                until = month + VALID_MONTHS
+                false += int(quiet[month])
+    return false, float((np.isfinite(flags) & quiet).sum()) / 12
 
 
 def _pool_alarm(

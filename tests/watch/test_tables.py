@@ -13,7 +13,7 @@ from exchange.watch import study
 from exchange.watch.cli import app
 from exchange.watch.errors import WatchInputError
 from exchange.watch.months import month_text
-from exchange.watch.tables import read_events, read_prices, read_trade
+from exchange.watch.tables import DatedEvent, read_events, read_prices, read_trade
 
 HEAD = "month,series,value,unit,source\n"
 TRADE = "month,hs6,partner,value_usd,quantity_kg\n"
@@ -129,3 +129,18 @@ def test_names_from_a_table_do_not_write_into_the_page(tmp_path: Path) -> None:
     CliRunner().invoke(app, ["backtest", "--prices", str(prices), "--frozen", "builtin", "--html", str(page)])
     assert "<script" not in page.read_text()
     assert "&lt;script" in page.read_text()
+
+
+def test_false_alerts_of_trade_are_counted_in_quiet_months_alone() -> None:
+    (table,) = read_trade(trade_table())
+    event = DatedEvent("E", table.first + 20, table.first + 22, (table.hs,))
+    quiet = study.quiet_months(table, [event])
+    assert np.flatnonzero(~quiet).tolist() == list(range(14, 26))
+    flags = np.zeros((2, quiet.size))
+    flags[0, :9] = 1  # on for nine months: an alert, and one anew after six
+    flags[1, 18] = 1  # near the event: neither way
+    flags[1, :6] = np.nan
+    false, years = study.alone_false(flags, quiet)
+    assert (false, years) == (2, (2 * int(quiet.sum()) - 6) / 12)
+    # Without the event it would be false.
+    assert study.alone_false(flags, study.quiet_months(table, []))[0] == 3
