@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from exchange import attachment_cli, files, incident_cli, log_cli, policy, report, retire_cli, track_cli
+from exchange import attachment_cli, files, incident_cli, log_cli, policy, report, reshare_cli, retire_cli, track_cli
 from exchange import desk as desks
 from exchange.clock import now_ms
 from exchange.desk import Delivery, Desk, DeskSettings, Event, rekey
@@ -448,6 +448,7 @@ def documents_diff(
 app.command("push")(incident_cli.push)
 app.command("audit")(incident_cli.audit)
 desk_app.command("panic")(incident_cli.panic)
+desk_app.command("reshare")(reshare_cli.reshare)
 node_app.command("touched")(incident_cli.touched)
 node_app.command("new-log")(log_cli.node_new_log)
 node_app.command("retire")(retire_cli.node_retire)
@@ -549,7 +550,8 @@ def _show(deliveries: list[Delivery], *, as_json: bool, header: bool = True) -> 
 
 def _what(delivery: Delivery) -> str:
     if delivery.kind == "report" and delivery.report.summary:
-        return delivery.report.summary[0].text
+        passed_on = f" (passed on by {delivery.reshared_by})" if delivery.reshared_by else ""
+        return delivery.report.summary[0].text + passed_on
     return delivery.kind or "an item newer than this version reads"
 
 
@@ -560,6 +562,7 @@ def _row(delivery: Delivery) -> dict[str, Any]:
     return {
         "sent": f"{sent:%Y-%m-%d %H:%M:%S}",
         "sender": delivery.sender,
+        "passed_on_by": delivery.reshared_by,
         "channel": delivery.channel,
         "marking": policy.MARKING_NAMES.get(delivery.marking, "?"),
         "envelope": delivery.envelope.hex(),

@@ -1,11 +1,16 @@
 """History for a colleague who was admitted late, or had no key card: what others signed, passed on with its proofs."""
 
+import asyncio
+import json
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
-from exchange import reshare
+from exchange import reshare, reshare_cli
+from exchange.cli import app
 from exchange.desk import Delivery, Desk, Refused
 from exchange.desk.resharing import Resharing
 from exchange.v1 import report_pb2 as rep
@@ -277,3 +282,23 @@ async def test_what_may_not_be_passed_on_so_is_refused(exchange: Exchange, case:
     came, events = await read(exchange, MOTIE)
     assert came == []
     assert [event.rule for event in events] == ["POLICY_AUDIENCE" if case == "other marking" else "POLICY_PUBLISH"]
+
+
+def test_the_command_says_what_was_passed_on_and_what_was_not(
+    exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def before() -> None:
+        await say(exchange, SEOUL, "one")
+        await say(exchange, SEOUL, "two", marking="GREEN")
+        await join(exchange, MOTIE)
+        await read(exchange, HAGUE)
+
+    asyncio.run(before())
+    monkeypatch.setattr(reshare_cli, "Desk", SimpleNamespace(open=lambda *_, **__: exchange.open(HAGUE)))
+    command = ["desk", "reshare", MOTIE, "--desk", "here", "--channel", "minerals"]
+    done = CliRunner().invoke(app, [*command, "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout.splitlines()[-1]) == {"envelopes": 2, "items": 2, "left": [], "waiting": 0}
+    done = CliRunner().invoke(app, [*command, "--since", "2030-01-01"])
+    assert "0 items of 0 envelopes passed on to kr.motie/supply" in done.output
+    assert sorted(texts(asyncio.run(read(exchange, MOTIE))[0])) == ["one", "two"]
