@@ -126,9 +126,11 @@ class Tracking:
                 for number, identity, data in rows:
                     header = parse_canonical(env.Header, data)
                     created_ms = header.create_time_ms
-                    nodes = self._nodes(header) - {own.settings.node}
+                    # A heartbeat that does not come is noticed where it should: it is worth no question, and no proof.
+                    passing = not header.answers and steers(own.archive, identity, header)
+                    nodes = set() if passing else self._nodes(header) - {own.settings.node}
                     own.archive.place(number, identity, nodes, since_ms=created_ms, expire_ms=header.expire_time_ms)
-                    if acknowledged_by_rule(own, header) and not steers(own.archive, identity, header):
+                    if acknowledged_by_rule(own, header) and not passing:
                         due_ms = created_ms + opened_within_ms(header.channel)
                         own.archive.await_opening(identity, header.channel, due_ms)
 

@@ -216,6 +216,20 @@ async def test_many_envelopes_are_one_question_and_a_node_that_lacks_them_is_ask
         assert tracking._paces[NL].delay_s == 0.02, "and soon again"
 
 
+async def test_heartbeats_are_not_asked_for(exchange: Exchange) -> None:
+    desk = exchange.open(HAGUE)
+    desk._tracking.run = forever  # type: ignore[method-assign]
+    async with desk:
+        beat = await desk.publish("alerts", rep.Item(heartbeat=rep.Heartbeat(next_by_ms=1)))
+        alert = await desk.publish("alerts", said("something"))
+        assert await desk.flush(20) == 0
+    desk = exchange.open(HAGUE)
+    assert (desk.archive.undelivered_at(beat), desk.archive.undelivered_at(alert)) == (set(), {NL})
+    exchange.clock.now_ms += DAY_MS
+    assert all(late.count == 1 for late in desk.overdue())
+    desk.close()
+
+
 # ---- refused
 
 
@@ -383,7 +397,9 @@ async def test_an_acknowledgement_of_what_was_not_sent_to_its_sender_is_not_beli
 
 async def test_what_was_not_given_is_not_acknowledged(exchange: Exchange) -> None:
     identity = await sent(exchange, channel="alerts")
-    async with exchange.open(SEOUL) as desk:
+    desk = exchange.open(SEOUL)
+    desk._acknowledging.run = forever  # type: ignore[method-assign]
+    async with desk:
         await desk._reading.fetch("alerts")
         assert desk.unacknowledged() == 0
         (delivery,) = [one async for one in desk.subscribe("alerts", follow=False)]
