@@ -163,9 +163,11 @@ def cover(
     return one, sender
 
 
-def share(percent: float, supplier: str, *, sender: str) -> tuple[pb.Report, str]:
-    one = report(percent, kind=pb.INDICATOR_KIND_SUPPLIER_SHARE, market=pb.MARKET_IMPORT, unit="P1", currency="",
-                 hs="281111", place=supplier)  # fmt: skip
+def share(
+    percent: float, supplier: str, *, sender: str, market: int = pb.MARKET_IMPORT, hs: str = "281111", origin: str = ""
+) -> tuple[pb.Report, str]:
+    one = report(percent, kind=pb.INDICATOR_KIND_SUPPLIER_SHARE, market=market, unit="P1", currency="",
+                 hs=hs, place=supplier, origin=origin)  # fmt: skip
     return one, sender
 
 
@@ -235,3 +237,41 @@ def test_shares_of_a_mission_are_its_countrys_and_above_all_are_scaled_and_conte
 def test_a_code_that_holds_several_things_says_nothing_of_one_stock() -> None:
     one = report(4, kind=pb.INDICATOR_KIND_COVER, market=0, unit="WEE", currency="", hs="811292", place="KR")
     assert not known((one, "nl.seoul/a")).stocks
+
+
+# --- one mission alone -----------------------------------------------------------------------------------------------
+
+GRAPHITE = Need("graphite", WORLD)
+
+
+def world(percent: float, supplier: str, *, sender: str, origin: str = "") -> tuple[pb.Report, str]:
+    return share(percent, supplier, sender=sender, market=pb.MARKET_WORLD, hs="250410", origin=origin or sender)
+
+
+def test_one_mission_alone_replaces_no_published_share_and_is_named() -> None:
+    published = shipped_facts().shares[GRAPHITE]
+    found = known(world(0, "CN", sender="zz.a/a")).shares[GRAPHITE]
+    assert {name: one.value for name, one in found.items()} == {name: one.value for name, one in published.items()}
+    assert found["CN"].contested == "zz.a alone says 0% of CN"
+    # Two offices of one newspaper are one voice, as are two origins of one mission.
+    quoted = known(world(0, "CN", sender="zz.a/a", origin="paper"), world(0, "CN", sender="zz.b/a", origin="paper"))
+    assert quoted.shares[GRAPHITE]["CN"].value == published["CN"].value
+    confirmed = known(world(60, "CN", sender="nl.a/a"), world(62, "CN", sender="kr.b/a")).shares[GRAPHITE]
+    assert {name: one.value for name, one in confirmed.items()} == {"CN": pytest.approx(0.61)}
+    assert (confirmed["CN"].alone, confirmed["CN"].contested) == ("", "")
+
+
+def test_one_mission_alone_makes_no_other_supplier_smaller() -> None:
+    found = known(world(90, "ZA", sender="zz.a/a")).shares[GRAPHITE]
+    published = shipped_facts().shares[GRAPHITE]
+    assert found["CN"].value == pytest.approx(published["CN"].value)
+    assert found["ZA"].value == pytest.approx(1 - sum(one.value for one in published.values()))
+    assert "nothing is published" in found["ZA"].contested
+
+
+def test_a_stock_abroad_on_one_word_is_said_so_until_a_second_mission_says_it() -> None:
+    own = known(cover(4, sender="kr.motie/a", origin="x")).stocks[HF]
+    lone = known(cover(4, sender="nl.seoul/a", origin="x")).stocks[HF]
+    twice = known(cover(4, sender="nl.seoul/a", origin="x"), cover(4, sender="nl.bz/a", origin="y")).stocks[HF]
+    same = known(cover(4, sender="nl.seoul/a", origin="x"), cover(4, sender="nl.seoul/b", origin="y")).stocks[HF]
+    assert [one.alone for one in (own, lone, twice, same)] == ["", "nl.seoul", "", "nl.seoul"]

@@ -9,7 +9,8 @@ import pytest
 from exchange.v1 import report_pb2 as pb
 from exchange.watch import assess as module
 from exchange.watch import shocks as shocks_module
-from exchange.watch.assess import assess, certainty_of
+from exchange.watch.alerts import Cited, Setting, of_event
+from exchange.watch.assess import assess, assess_all, certainty_of
 from exchange.watch.assessment import Assessment, Shock, severity_of, urgency_of
 from exchange.watch.board import Alarm, Group
 from exchange.watch.errors import WatchInputError
@@ -154,6 +155,46 @@ def test_a_zero_stock_on_one_word_is_named_and_lowers_certainty(monkeypatch: pyt
     assert "the word of zz.nowhere alone" in found.sentence
     monkeypatch.setattr(module, "_clock_doubts", lambda *_: ())  # the check off: nobody would be told
     assert told(HF, "2019-07-04", lone).certainty == pb.CERTAINTY_OBSERVED
+
+
+@pytest.mark.parametrize("what", ["stocks", "transits"])
+def test_what_one_mission_alone_says_of_another_country_is_said_and_lowers_certainty(what: str) -> None:
+    need = Need("hydrogen-fluoride", "KR")
+    figures = {need: replace(getattr(FULL, what)[need], alone="zz.nowhere")}
+    found = told(HF, "2019-07-04", replace(FULL, **{what: figures}))
+    assert found.certainty == pb.CERTAINTY_LIKELY
+    assert f"the {what[:-1]} of hydrogen-fluoride in KR is the word of zz.nowhere alone" in found.sentence
+    lone = {need: {"JP": replace(OWN[need]["JP"], alone="zz.nowhere")}}
+    found = told(HF, "2019-07-04", replace(FULL, shares=lone))
+    assert found.certainty == pb.CERTAINTY_LIKELY
+    assert "the share of JP in hydrogen-fluoride is the word of zz.nowhere alone" in found.sentence
+
+
+def test_who_is_spared_comes_after_who_may_be_hit_and_nobody_is_said_to_be_at_risk() -> None:
+    aimed = notice(BAN, ["811010"], ["CN"], public="2024-12-03", start="2024-12-03", affected=["US"])
+    known = Shocks()
+    known.take(aimed, sender="nl.tokyo/a", now_ms=ms("2024-12-04"))
+    (shock,) = known.current(now_ms=ms("2024-12-04"))
+    now, graph = ms("2024-12-04"), shipped_graph()
+    cited = [Cited(pb.Reference(sender="nl.tokyo/a", id=aimed.id, digest=bytes(32)), 3, aimed)]
+    setting = Setting(pb.ALERT_STATUS_ACTUAL, now)
+    both = assess_all(shock, graph, shipped_facts(), countries=["NL", "KR"], now_ms=now)
+    text = of_event(aimed.events[0], cited, setting, random=bytes(10), assessed=both)
+    threat = next(line for line in text.description[0].text.split("\n") if line.startswith("Threatens"))
+    assert threat == (
+        "Threatens: no country of this exchange: KR is spared: it is aimed at others; "
+        "NL is spared: it is aimed at others; hit: US."
+    )
+    assert "For information" in text.instruction[0].text
+    assert "at risk" not in text.description[0].text
+    # A country of which nothing is known goes before one that is spared.
+    dutch = assess_all(
+        replace(shock, affected=("NL",), items=("310210",)), graph, Facts(), countries=["KR", "NL"], now_ms=now
+    )
+    assert [one.country for one in dutch] == ["NL", "KR"]
+    lines = of_event(aimed.events[0], cited, setting, random=bytes(10), assessed=dutch).description[0].text
+    assert "no effect on NL is found" in lines
+    assert "KR is spared: it is aimed at others" in lines
 
 
 def test_an_item_outside_the_graph_and_a_code_of_several_things() -> None:
