@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -103,6 +104,55 @@ def test_a_good_file_is_published_whole(demo: Path, tmp_path: Path, kind: str) -
     while len(rows) < 2 and time.monotonic() < limit:
         rows += answer("follow", "materials", "--desk", demo / ABROAD, "--once")
     assert [row["report"]["subject"]["item"] for row in rows] == [f"graphite by {kind}"] * 2
+
+
+def test_what_became_of_a_report_is_shown_for_each_reader(demo: Path, tmp_path: Path) -> None:
+    file = tmp_path / "reports.csv"
+    file.write_text(HEADER + ROW)
+    (done,) = answer("publish", "consultation", file, "--desk", demo / PUBLISHER)
+    (envelope,) = done["envelopes"]
+
+    def stages() -> dict[str, Any]:
+        ((shown,),) = answer("track", envelope, "--desk", demo / PUBLISHER)
+        assert shown["taken"]["node"] == "kr.the-hague-1"
+        return {reader["desk"]: reader for reader in shown["readers"]}
+
+    limit = time.monotonic() + 30
+    while not stages()["nl.bz/supply"]["delivered"] and time.monotonic() < limit:
+        time.sleep(0.1)
+    assert stages()["nl.bz/supply"]["delivered"]["node"] == "nl.seoul-1"
+    (read,) = answer("follow", "consultation", "--desk", demo / ABROAD, "--once")[-1:]
+    assert read["envelope"] == envelope
+    while not stages()["nl.seoul/economic"]["opened_ms"] and time.monotonic() < limit:
+        time.sleep(0.1)
+    found = stages()
+    assert found["nl.seoul/economic"]["opened_ms"]
+    assert not found["nl.bz/supply"]["opened_ms"]
+    ((held,),) = answer("track", read["report"]["id"], "--desk", demo / PUBLISHER, "--verify")
+    assert [(each["subject"], each["bad"]) for each in held["verified"]] == [
+        ("taken by kr.the-hague-1", False),
+        ("delivered at nl.seoul-1", False),
+        ("opened by nl.seoul/economic", False),
+    ]
+    shown = tocsin("track", envelope, "--desk", demo / PUBLISHER, "--offline")
+    assert "nl.bz/supply" in shown.stdout
+    assert "not yet" in shown.stdout
+    assert "delivered: " in shown.stderr, "what it proves is said"
+
+
+def test_a_kept_proof_that_does_not_hold_is_named(demo: Path, tmp_path: Path) -> None:
+    desk = tmp_path / "desk"
+    shutil.copytree(demo / PUBLISHER, desk)
+    with contextlib.closing(sqlite3.connect(desk / "desk.db")) as file, file:
+        (envelope,) = file.execute("SELECT id FROM delivered ORDER BY rowid DESC LIMIT 1").fetchone()
+        file.execute("UPDATE delivered SET proof = zeroblob(length(proof)) WHERE id = ?", (envelope,))
+    done = tocsin("track", envelope.hex(), "--desk", desk, "--verify")
+    assert done.returncode == 1
+    assert "BAD delivered at nl.seoul-1: PROOF_BAD" in done.stdout
+    for unknown, reason in (("00" * 32, "sent no envelope"), ("00" * 16, "sent no report"), ("it", "is no id")):
+        done = tocsin("track", unknown, "--desk", desk)
+        assert done.returncode == 2
+        assert reason in done.stderr
 
 
 BAD = {
