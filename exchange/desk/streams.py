@@ -99,7 +99,8 @@ class Streams(Contents):
         """An envelope was admitted and could not be opened: what answers it can still be judged."""
         self._db.execute("INSERT OR IGNORE INTO shut (id, header) VALUES (?, ?)", (identity, header))
         self._db.execute(
-            "DELETE FROM shut WHERE number <= (SELECT number FROM shut ORDER BY number DESC LIMIT 1 OFFSET ?)", (MAX_SHUT,)
+            "DELETE FROM shut WHERE number <= (SELECT number FROM shut ORDER BY number DESC LIMIT 1 OFFSET ?)",
+            (MAX_SHUT,),
         )
 
     def miss(self, key: Key, channel: str, first: int, last: int, identity: bytes, now_ms: int) -> None:

@@ -200,6 +200,8 @@ class App:
         self._followers: dict[str, tuple[Follower, asyncio.Task[None]]] = {}
         self._bundle = (0, 0)
         self._certificates: tuple[int, bytes] = (-1, b"")
+        # What each listener shows: (CAs it trusts, its own certificate); the one that trusts none is that for enrolment.
+        self._shown: dict[bool, tuple[bytes, bytes]] = {}
 
     def _issue_own(self, key: tls.TlsKey) -> x509.Certificate:
         return tls.issue(self._ca, self._ca_key, self.settings.name, key.public_key(), now_ms=self.clock())
@@ -230,29 +232,35 @@ class App:
 
     # ---- TLS
 
-    def _server_configuration(self) -> grpc.ServerCertificateConfiguration:
+    def _roots(self) -> bytes:
         # Without documents nobody is known: who comes by our own CA is let in to be refused with a reason.
         known = tls.trusted_cas(self.trust, now_ms=self.clock()) if self.trust.founded else b""
-        return grpc.ssl_server_certificate_configuration(
-            [(tls.key_pem(self._tls_key), tls.pem(self._leaf))], root_certificates=known or tls.pem(self._ca)
-        )
+        return known or tls.pem(self._ca)
 
-    def _enrol_configuration(self) -> grpc.ServerCertificateConfiguration:
-        return grpc.ssl_server_certificate_configuration([(tls.key_pem(self._tls_key), tls.pem(self._leaf))])
+    def _configuration(self, roots: bytes) -> grpc.ServerCertificateConfiguration:
+        pair = (tls.key_pem(self._tls_key), tls.pem(self._leaf))
+        made = grpc.ssl_server_certificate_configuration([pair], root_certificates=roots or None)
+        self._shown[bool(roots)] = (roots, pair[1])
+        return made
 
     def _fetch_configuration(self) -> grpc.ServerCertificateConfiguration | None:
-        # Runs at each handshake, on a core thread: a new roster or a renewed leaf takes effect with no restart.
+        # Runs at each handshake, on a core thread: a new roster or a renewed leaf takes effect with no restart. Only what
+        # is new is given. gRPC swaps a configuration without a lock: under many handshakes at once that ends the process.
         state = (self.trust.version, tls.pem(self._leaf))
         if state == self._certificates:
             return None
         try:
-            configuration = self._server_configuration()
+            roots = self._roots()
+            configuration = self._configuration(roots) if self._shown.get(True) != (roots, state[1]) else None
         except (TocsinError, ValueError, RuntimeError) as error:
             # The next handshake tries again: RuntimeError means a roster came while this thread read the others.
             log.error("cannot renew TLS configuration", text=str(error))
             return None
         self._certificates = state
         return configuration
+
+    def _fetch_enrol_configuration(self) -> grpc.ServerCertificateConfiguration | None:
+        return None if self._shown.get(False) == (b"", tls.pem(self._leaf)) else self._configuration(b"")
 
     def connect(self, peer: str) -> grpc.aio.Channel:
         """A mutual-TLS channel to another node, whose CA alone is trusted for it.
@@ -405,7 +413,7 @@ class App:
 
     def _server(self) -> grpc.aio.Server:
         credentials = grpc.dynamic_ssl_server_credentials(
-            self._server_configuration(),
+            self._configuration(self._roots()),
             self._fetch_configuration,  # type: ignore[arg-type]  # None means: as before
             require_client_authentication=True,
         )
@@ -416,7 +424,9 @@ class App:
     def _enrol_server(self) -> grpc.aio.Server:
         # Renewed at each handshake, as the other listener's: whoever comes here has no other way in.
         credentials = grpc.dynamic_ssl_server_credentials(
-            self._enrol_configuration(), self._enrol_configuration, require_client_authentication=False
+            self._configuration(b""),
+            self._fetch_enrol_configuration,  # type: ignore[arg-type]  # the same
+            require_client_authentication=False,
         )
         # Anybody may come here: nobody keeps a place for long.
         doors = Doors(lambda _: "", most=ENROLLING, request_s=ENROL_REQUEST_S)

@@ -14,7 +14,9 @@ from exchange.errors import LimitError
 from exchange.node import app, doors, quota, reading
 from exchange.node.quota import Open
 from exchange.v1 import exchange_pb2 as pb
-from tests.node.cluster import NODES, eventually, found
+from keys import founding, suite
+from keys.trust import week_of
+from tests.node.cluster import NODES, eventually, found, give, now_ms
 
 KR, _ = NODES
 HOARDER, HONEST = "kr.motie/supply", "kr.the-hague/economic"
@@ -101,3 +103,24 @@ async def test_slow_readers_of_one_caller_share_what_one_may_have(
         assert sum(held) < reading.MAX_CALLS * held[0] / 4
         with pytest.raises(LimitError, match="subscriptions open"):
             await anext(node.subscribe(HONEST, position=0, channels=None, follow=True))
+
+
+async def test_a_tls_configuration_is_given_only_when_it_is_new(tmp_path: Path) -> None:
+    """gRPC swaps them without a lock: given at each handshake, a stranger who knocked often ended the process."""
+    cluster = found(tmp_path)
+    async with cluster.app(KR).serving() as node:
+        both = (node._fetch_configuration, node._fetch_enrol_configuration)
+        assert [fetch() for fetch in both] == [None, None]
+        version = node.trust.version
+        mission = next(iter(cluster.world.desks))
+        card = founding.key_card(
+            mission, cluster.world.desks[mission], suite.CardKey.generate(), lineage=cluster.world.lineage,
+            week=week_of(now_ms()) + 4,
+        )  # fmt: skip
+        await give(card, node)
+        # More is known, and nobody new may come.
+        assert node.trust.version > version
+        assert [fetch() for fetch in both] == [None, None]
+        node._renew_own()
+        assert None not in [fetch() for fetch in both]
+        assert [fetch() for fetch in both] == [None, None]
