@@ -49,11 +49,17 @@ def tear(image: Image, name: str, chance: Random, *, keep: int | None = None) ->
 
 
 def fail_once(connection: sqlite3.Connection, chance: Random) -> Callable[[], None]:
-    """Let one statement fail in its middle, after some steps of its program drawn by chance; returns the way to stop."""
+    """Let one statement of a transaction fail, after some steps of programs drawn by chance; returns the way to stop.
+
+    Only while the transaction is open. Else it would strike what the simulation itself asks of the file, and the last step
+    of a COMMIT: SQLite asks the handler once more when all is written, and would call it failed, as no disk does.
+    """
     left = chance.randrange(1, 400)
 
     def interrupt() -> int:
         nonlocal left
+        if not connection.in_transaction:
+            return 0
         left -= 1
         if left == 0:
             connection.set_progress_handler(None, 1)

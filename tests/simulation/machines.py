@@ -13,6 +13,7 @@ from exchange.desk.events import Event
 from exchange.desk.holdings import Holdings
 from exchange.desk.link import Link
 from exchange.errors import IdentityError, StoreError
+from exchange.node.app import newest_log
 from exchange.node.core import Node
 from exchange.store.sqlite import SqliteStore
 from exchange.v1 import exchange_pb2_grpc as rpc
@@ -67,8 +68,7 @@ class Machine:
     skew_ms: int = 0
     up: bool = False
     crashes: int = 0
-    backup: disks.Image | None = None
-    """Of its disk, taken some time ago."""
+    tasks: list[asyncio.Task[Any]] = field(default_factory=list)
 
     def clock(self) -> int:
         """Its idea of the time, ms UTC."""
@@ -86,7 +86,6 @@ class NodeMachine(Machine):
 
     node: Node | None = None
     store: SqliteStore | None = None
-    tasks: list[asyncio.Task[Any]] = field(default_factory=list)
     cosigned: dict[str, int] = field(default_factory=dict)
     """Origin -> the largest size it signed for."""
     restored: bool = False
@@ -94,7 +93,7 @@ class NodeMachine(Machine):
     @property
     def database(self) -> Path:
         """Its log."""
-        return self.directory / "log.db"
+        return newest_log(self.directory)
 
     async def start(self) -> None:
         """Start, or start again from what the disk holds."""
@@ -105,6 +104,14 @@ class NodeMachine(Machine):
         node = self.sim.make_node(self, store, trust, log_key)
         self.node, self.store, self.up = node, store, True
         self.sim.on_start(self)
+        # A task, as it ends when the node loses power while it starts.
+        starting = self.sim.loop.create_task(self._run(node, trust))
+        self.tasks.append(starting)
+        await asyncio.wait({starting})
+        if not starting.cancelled():
+            starting.result()
+
+    async def _run(self, node: Node, trust: Trust) -> None:
         await node.start()
         for _, error in await node.take_documents(
             files.load_bundle(self.directory / files.BUNDLE), now_ms=self.clock()
@@ -145,7 +152,6 @@ class DeskMachine(Machine):
     """A desk that reads every channel it may, and writes what it is told."""
 
     desk: Desk | None = None
-    tasks: list[asyncio.Task[Any]] = field(default_factory=list)
     heard: list[Event] = field(default_factory=list)
     told: list[TocsinError] = field(default_factory=list)
     """What ended its reading: its own disk, or a node that proved nothing."""
