@@ -14,15 +14,12 @@ import grpc
 import structlog
 
 from exchange import checkpoint, history, policy
-from exchange.desk.archive import Archive
-from exchange.desk.deliveries import STEERING
 from exchange.desk.holdings import Holdings
 from exchange.desk.link import Link, raise_if_ours
 from exchange.desk.queue import Way
 from exchange.desk.sealing import Sealing
 from exchange.desk.streams import Beat, OwnStream
 from exchange.desk.witness import Witness
-from exchange.reshare import kind_of
 from exchange.v1 import envelope_pb2 as env
 from exchange.v1 import exchange_pb2 as pb
 from exchange.v1 import report_pb2 as rep
@@ -40,8 +37,6 @@ LATE_MS: Final = 900_000
 """A heartbeat may come this much later than planned before it breaks a promise: a sleeping machine, a slow line."""
 IN_USE_MS: Final = 7 * 24 * 3600_000
 """Where nothing was said for so long no further heartbeat is promised."""
-MAX_STEERING_BYTES: Final = 16_384
-"""The largest heartbeat is smaller; what is larger need not be opened to be known as none."""
 MAX_STREAMS: Final = 64
 MAX_LOGS: Final = 64
 ANSWER_S: Final = 5
@@ -225,13 +220,6 @@ class Beats:
         with archive.transaction():
             archive.told_ended(ended.stream)
             archive.keep_beats([(one.channel, one.audience) for one in archive.streams_in_use()])
-
-
-def steers(archive: Archive, identity: bytes, header: env.Header) -> bool:
-    """Whether an envelope of this desk holds nothing for its readers themselves: nobody acknowledges it."""
-    if header.padded_length > MAX_STEERING_BYTES:
-        return False
-    return all(kind_of(item) in STEERING for item in archive.content(identity).items)
 
 
 def _closing(ended: OwnStream, following: tuple[bytes, int, bytes] | None) -> bytes:

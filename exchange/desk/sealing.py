@@ -193,6 +193,7 @@ class Sealing:
             return None
         with self._own.archive.transaction():
             self._own.archive.keep_sealed(row)
+            self._own.archive.keep_steering(row.id)
             if passing and row.seq == 1:
                 self._own.archive.told_ended(row.stream)
         return row.id
@@ -228,6 +229,8 @@ class Sealing:
                 with archive.transaction():
                     archive.withdraw(identity)
                     archive.keep_sealed(row)
+                    if archive.steers(identity):
+                        archive.keep_steering(row.id)
             except TocsinError as error:
                 with archive.transaction():
                     archive.give_up(identity)

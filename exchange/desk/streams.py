@@ -253,6 +253,15 @@ class Streams(Contents):
             (channel, audience, beat.heads, beat.beat_ms, beat.said_ms, beat.next_by_ms),
         )
 
+    def steers(self, identity: bytes) -> bool:
+        """Whether an envelope of this desk is a heartbeat or a closing: nobody acknowledges those."""
+        with failing(), self._lock:
+            return self._db.execute("SELECT 1 FROM steering WHERE id = ?", (identity,)).fetchone() is not None
+
+    def keep_steering(self, identity: bytes) -> None:
+        """An envelope of this desk is a heartbeat or a closing."""
+        self._db.execute("INSERT INTO steering VALUES (?)", (identity,))
+
     def keep_beats(self, audiences: Sequence[tuple[str, str]]) -> None:
         """Forget heartbeats to all audiences but some (channel, audience)."""
         held = self._db.execute("SELECT channel, audience FROM beat").fetchall()

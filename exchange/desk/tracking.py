@@ -17,7 +17,6 @@ import grpc
 import structlog
 
 from exchange import checkpoint, history, merkle, tls, wire
-from exchange.desk.beats import steers
 from exchange.desk.events import Refused, SealedAgain, Undelivered, Unopened
 from exchange.desk.holdings import Holdings
 from exchange.desk.link import ANSWER_S, CHANNEL_CLOSED, Link, raise_if_ours
@@ -127,7 +126,7 @@ class Tracking:
                     header = parse_canonical(env.Header, data)
                     created_ms = header.create_time_ms
                     # A heartbeat that does not come is noticed where it should: it is worth no question, and no proof.
-                    passing = not header.answers and steers(own.archive, identity, header)
+                    passing = not header.answers and own.archive.steers(identity)
                     nodes = set() if passing else self._nodes(header) - {own.settings.node}
                     own.archive.place(number, identity, nodes, since_ms=created_ms, expire_ms=header.expire_time_ms)
                     if acknowledged_by_rule(own, header) and not passing:

@@ -12,6 +12,7 @@ import pytest
 from exchange import checkpoint, refusal
 from exchange.desk import Conflict, Desk, Refused, SealedAgain, Undelivered, Unopened
 from exchange.desk import tracking as trackings
+from exchange.desk.beats import QUIET_MS
 from exchange.desk.stages import ALERT_OPENED_WITHIN_MS, DELIVERED_WITHIN_MS, HOUR_MS
 from exchange.desk.tenure import DeskInUseError
 from exchange.v1 import exchange_pb2 as pb
@@ -220,9 +221,13 @@ async def test_heartbeats_are_not_asked_for(exchange: Exchange) -> None:
     desk = exchange.open(HAGUE)
     desk._tracking.run = forever  # type: ignore[method-assign]
     async with desk:
-        beat = await desk.publish("alerts", rep.Item(heartbeat=rep.Heartbeat(next_by_ms=1)))
         alert = await desk.publish("alerts", said("something"))
         assert await desk.flush(20) == 0
+        exchange.clock.now_ms += QUIET_MS
+        await desk._beats.look()
+        assert await desk.flush(20) == 0
+    beat = exchange.log.entries[-1][0]
+    assert beat != alert
     desk = exchange.open(HAGUE)
     assert (desk.archive.undelivered_at(beat), desk.archive.undelivered_at(alert)) == (set(), {NL})
     exchange.clock.now_ms += DAY_MS
