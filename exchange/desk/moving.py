@@ -13,8 +13,10 @@ from exchange.desk.events import NewLog, Refused
 from exchange.desk.holdings import Holdings
 from exchange.desk.sealing import Sealing
 from exchange.desk.witness import Witness
+from exchange.v1 import envelope_pb2 as env
 from exchange.v1 import exchange_pb2 as pb
 from exchange.v1 import exchange_pb2_grpc as rpc
+from keys.encoding import parse_canonical
 from keys.errors import TocsinError
 
 ANSWER_S: Final = 20
@@ -46,7 +48,11 @@ async def move(holdings: Holdings, sealing: Sealing, witness: Witness, stub: rpc
         for place in answer.places:
             merkle.verify_inclusion(place.leaf, place.position, shown.head.size, list(place.proof), shown.head.root)
         found = {place.leaf for place in answer.places}
-        lost = [(one, header) for _, one, header in left if one not in found and not archive.sealed_again_as(one)]
+        lost = [
+            (one, header)
+            for _, one, header in left
+            if one not in found and not archive.sealed_again_as(one) and _is_wanted(holdings, header)
+        ]
         if lost:
             for identity, outcome in await sealing.seal_expired(lost):
                 if isinstance(outcome, TocsinError):
@@ -56,6 +62,13 @@ async def move(holdings: Holdings, sealing: Sealing, witness: Witness, stub: rpc
     if again:
         assert witness.newest is not None  # noqa: S101 - it was compared above
         holdings.event(NewLog(witness.newest.head.origin, again))
+
+
+def _is_wanted(holdings: Holdings, header: bytes) -> bool:
+    """Whether the retention rule would still keep it: what nodes have dropped is not sent anew."""
+    said, now_ms = parse_canonical(env.Header, header), holdings.clock()
+    rule = holdings.trust.agreement(now_ms).channels.get(said.channel)
+    return rule is None or not rule.retention_ms or said.create_time_ms + rule.retention_ms > now_ms
 
 
 def _note(holdings: Holdings, number: int, answer: pb.GetPlacesResponse) -> None:

@@ -7,7 +7,7 @@ as it is, and counts once its directory has its name: a power cut leaves the one
 
 import asyncio
 import shutil
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -78,7 +78,7 @@ async def new_log(
         if dry_run:
             return Renewed(origin, sizes, by, kept, 0)
         fresh = directory / f"log-{number}.new"
-        await asyncio.to_thread(_copy, node.store, fresh, heads)
+        await asyncio.to_thread(copy, node.store, fresh, heads)
     fetched = await _fetch(App(directory, passphrase, clock, fresh / DATABASE), without)
     sync_directory(fresh)
     fresh.rename(directory / f"log-{number}")
@@ -109,17 +109,30 @@ async def _heads(app: App, without: Collection[str], shown: Sequence[bytes]) -> 
         if told:
             by[peer] = ", ".join(dict.fromkeys(f"{one.head.origin} with {one.head.size}" for one in told))
         found += told
-    ahead = [seen for seen in found if not _held(node, seen.head)]
-    if not ahead:
+    return begin_with(node, found), by
+
+
+def begin_with(node: Node, found: Iterable[Seen]) -> dict[int, Seen]:
+    """The heads with which the log begins that continues a node's log, by the numbers of their logs.
+
+    Args:
+        node: Started.
+        found: Heads that it signed and others showed.
+
+    Raises:
+        UsageError: Its log holds them all.
+    """
+    heads = {
+        history.number_of(seen.head.origin, node.name): seen for seen in sorted(found, key=lambda one: one.head.size)
+    }
+    ours = history.number_of(node.origin, node.name)
+    later = {number: seen for number, seen in heads.items() if number >= ours}
+    if all(node.holds_head(seen.head) for seen in later.values()):
         raise UsageError(
             f"nobody saw more of {node.origin} than the {node.store.size()} entries that are here: it needs no new log",
             hint="if a desk did, give the head it keeps with --head",
         )
-    heads: dict[int, Seen] = {}
-    for seen in sorted(found, key=lambda one: one.head.size):
-        heads[history.number_of(seen.head.origin, node.name)] = seen
-    ours = history.number_of(node.origin, node.name)
-    return {number: seen for number, seen in heads.items() if number >= ours}, by
+    return later
 
 
 def _own(node: Node, note: bytes) -> Seen:
@@ -133,14 +146,8 @@ def _own(node: Node, note: bytes) -> Seen:
     return Seen(head, note)
 
 
-def _held(node: Node, head: checkpoint.Checkpoint) -> bool:
-    if history.number_of(head.origin, node.name) < history.number_of(node.origin, node.name):
-        return True
-    return node.holds_head(head)
-
-
-def _copy(old: Store, fresh: Path, heads: dict[int, Seen]) -> None:
-    """All that the old log holds and remembers, behind the heads that the new one continues; blocks."""
+def copy(old: Store, fresh: Path, heads: dict[int, Seen]) -> None:
+    """Make the new log in a directory: all that the old one holds and remembers, behind the heads it continues; blocks."""
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(mode=0o700)
     new = SqliteStore(fresh / DATABASE)

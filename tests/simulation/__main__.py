@@ -13,7 +13,7 @@ from typing import Final
 
 import structlog
 
-from tests.simulation import hostile, mutants, scenarios
+from tests.simulation import hostile, mutants, restored_node, scenarios
 from tests.simulation.exchange import Scenario, Simulation, simulate, template
 from tests.simulation.rotation import rotate_everything
 
@@ -23,6 +23,7 @@ KINDS: Final[dict[str, type[Simulation]]] = {
 SCENARIOS: Final[dict[str, Scenario]] = {
     "trouble": scenarios.talk_through_trouble,
     "backups": scenarios.backups,
+    "restored": restored_node.restored_node,
     "outage": scenarios.long_outage,
     "lies": hostile.among_liars,
     "rotation": rotate_everything,
