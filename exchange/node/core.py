@@ -298,9 +298,11 @@ class Node:
             origin: The followed log that holds them.
 
         Raises:
-            StoreError: The disk failed, or nothing is appended any more.
+            StoreError: The disk failed.
         """
-        self._writer.require_open()
+        if (barred := self._writer.barred) is not None:
+            # An answer, not a failed call: who offers them goes on, and tells us what it saw of our log.
+            return [(digest(data), barred) for data in encoded]
         results: list[tuple[bytes, TocsinError | None]] = []
         kept = []
         for data in encoded:
