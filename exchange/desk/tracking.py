@@ -49,12 +49,13 @@ log = structlog.get_logger("tocsin.desk")
 
 @dataclass(slots=True)
 class _Pace:
-    """When a node is asked next, by the loop's time; `after`: what was asked for last and not proved."""
+    """When a node is asked next, by the loop's time; `why` it was not; `after`: what was asked for last and not proved."""
 
     next_s: float
     asked_s: float = 0.0
     delay_s: float = PACE_S[0]
     failed: bool = False
+    why: str = ""
     after: int = 0
 
 
@@ -146,15 +147,17 @@ class Tracking:
             pace.next_s = min(pace.next_s, pace.asked_s + PACE_S[0])
         if pace.next_s > now_s:
             return pace.next_s
-        archive, found, pace.failed = self._own.archive, 0, True
+        archive, found, pace.failed, pace.why = self._own.archive, 0, True, ""
         rows = await self._own.workers.run(archive.awaited_at, node, pace.after, LEAVES)
         try:
             found = await self.ask(node, [row.id for row in rows]) if rows else 0
             pace.failed = False
         except ProofError as error:
-            self._once(node, "", Undelivered(node, len(rows), self._own.clock(), f"{UNPROVED}: {error}"))
+            pace.why = f"{UNPROVED}: {error}"
+            self._once(node, "", Undelivered(node, len(rows), self._own.clock(), pace.why))
         except TocsinError as error:
-            log.info("not asked what is delivered", desk=self._own.name, node=node, text=str(error))
+            # Told when it is overdue.
+            pace.why = str(error)
         if not pace.failed:
             # What is at the front may never come, and must not keep what is behind it from being asked for.
             pace.after = rows[-1].number if rows and not found else 0
@@ -231,10 +234,9 @@ class Tracking:
         """Seal again what expired, fetch acknowledgements, tell what is overdue."""
         await self._seal_expired()
         for channel in channels:
-            try:
+            # Fetched again later; what does not come is told when it is overdue.
+            with contextlib.suppress(TocsinError):
                 await self._fetch(channel)
-            except TocsinError as error:
-                log.info("acknowledgements not fetched", desk=self._own.name, channel=channel, text=str(error))
         for event in await self._own.workers.run(self._overdue):
             name, channel = (event.node, "") if isinstance(event, Undelivered) else (event.desk, event.channel)
             self._once(name, channel, event)
@@ -248,7 +250,11 @@ class Tracking:
     def overdue(self) -> list[Undelivered | Unopened]:
         """Nodes that should have envelopes and readers that should have acknowledged some, by now, as far as was asked."""
         late = self._own.archive.late_nodes(self._own.clock())
-        return [Undelivered(each.name, each.count, each.since_ms) for each in late] + self._unopened()[0]
+        whys = {node: pace.why for node, pace in self._paces.items()}
+        return [
+            *(Undelivered(each.name, each.count, each.since_ms, whys.get(each.name, "")) for each in late),
+            *self._unopened()[0],
+        ]
 
     def _overdue(self) -> list[Undelivered | Unopened]:
         _, complete = self._unopened()
