@@ -268,17 +268,25 @@ class Node:
         now_ms: int,
         preview: Preview | None = None,
         place: Position | None = None,
+        losses: int | None = None,
     ) -> Waiting | None:
         """See Intake.follow."""
         self._writer.require_open()
-        return await self._intake.follow(data, identity, origin=origin, now_ms=now_ms, preview=preview, place=place)
+        return await self._intake.follow(
+            data, identity, origin=origin, now_ms=now_ms, preview=preview, place=place, losses=losses
+        )
 
-    def move_cursor(self, origin: str, position: int, note: bytes) -> Waiting:
+    @property
+    def losses(self) -> int:
+        """See Writer.losses."""
+        return self._writer.losses
+
+    def move_cursor(self, origin: str, position: int, note: bytes, *, losses: int | None = None) -> Waiting:
         """Remember how far another log was followed and the checkpoint seen there, no earlier than what was queued before.
 
         The log may never shrink or fork afterwards.
         """
-        return self._writer.enqueue(None, {origin: position}, {origin: note})
+        return self._writer.enqueue(None, {origin: position}, {origin: note}, losses=losses)
 
     def pass_by(self, origin: str, position: int, note: bytes) -> None:
         """Like `move_cursor`, past nothing of ours: kept soon, not at once."""

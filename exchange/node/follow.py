@@ -236,13 +236,15 @@ class Follower:
         if not self.position <= response.next_position <= head.size:
             raise ProofError(f"{self.peer} counts beyond its own checkpoint, or backwards")
         taken: list[Waiting] = []
+        # When the disk loses an entry, what comes after it in the log there must not come before it here.
+        losses = self._node.losses
         for entry in response.entries:
             verify_inclusion(entry.leaf, entry.position, head.size, list(entry.proof), head.root)
             try:
                 if entry.kind == pb.ENTRY_KIND_DOCUMENT:
                     await self._document(entry, origin)
                 elif entry.kind == pb.ENTRY_KIND_ENVELOPE and not entry.pruned:
-                    waiting = await self._envelope(stub, entry, origin)
+                    waiting = await self._envelope(stub, entry, origin, losses)
                     taken += [waiting] if waiting else []
                 elif entry.kind == pb.ENTRY_KIND_REFUSAL:
                     refused = await self._node.take_refusal(entry, origin)
@@ -257,11 +259,9 @@ class Follower:
                 )
         # Queued behind the entries, so usually in their transaction. If one of them was lost already, nothing moves;
         # if one will be lost, so will the cursor that waits behind it.
-        for waiting in taken:
-            if waiting.durable.done():
-                waiting.durable.result()
         if response.entries:
-            taken.append(self._node.move_cursor(origin, response.next_position, response.checkpoint))
+            moved = self._node.move_cursor(origin, response.next_position, response.checkpoint, losses=losses)
+            taken.append(moved)
         elif response.next_position != self.position or self._seen is None or head.size > self._seen.head.size:
             self._node.pass_by(origin, response.next_position, response.checkpoint)
         await asyncio.gather(*(waiting.durable for waiting in taken))
@@ -271,12 +271,14 @@ class Follower:
             log.warning("the peer goes on in a new log, which continues the one seen", peer=self.peer, origin=origin)
         self.position, self._seen = response.next_position, shown
 
-    async def _envelope(self, stub: rpc.ExchangeStub, entry: pb.Entry, origin: str) -> Waiting | None:
+    async def _envelope(self, stub: rpc.ExchangeStub, entry: pb.Entry, origin: str, losses: int) -> Waiting | None:
         early, preview = self._early.pop(entry.leaf, (b"", None))
         entry.data = entry.data or early
         now_ms = self._clock()
         try:
-            return await self._node.follow(entry.data, entry.leaf, origin=origin, now_ms=now_ms, preview=preview)
+            return await self._node.follow(
+                entry.data, entry.leaf, origin=origin, now_ms=now_ms, preview=preview, losses=losses
+            )
         except SenderEndedError as error:
             # The key ended. Whether only after the peer's log had the envelope, the peer can show.
             endings = self._node.admission.endings(entry.data)
@@ -288,7 +290,9 @@ class Follower:
             if shown is None:
                 raise error from None
             place = Position.from_view(shown.log)
-            return await self._node.follow(entry.data, entry.leaf, origin=origin, now_ms=now_ms, place=place)
+            return await self._node.follow(
+                entry.data, entry.leaf, origin=origin, now_ms=now_ms, place=place, losses=losses
+            )
 
     async def _document(self, entry: pb.Entry, origin: str) -> None:
         document = documents.decode(entry.data)

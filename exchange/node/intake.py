@@ -129,10 +129,18 @@ class Intake:
         self.readers.offer(entry)
         return self._keep(entry, head).receipt
 
-    def _keep(self, entry: NewEntry, head: tuple[int, bytes] | None, *, forks: Sequence[ForkRecord] = ()) -> Waiting:
+    def _keep(
+        self,
+        entry: NewEntry,
+        head: tuple[int, bytes] | None,
+        *,
+        forks: Sequence[ForkRecord] = (),
+        losses: int | None = None,
+    ) -> Waiting:
         # No waiting between the check of a stream and this.
+        waiting = self._writer.enqueue(entry, forks=forks, losses=losses)
         self._remember(entry, head)
-        return self._writer.enqueue(entry, forks=forks)
+        return waiting
 
     async def preview(self, data: bytes, *, origin: str, now_ms: int) -> Preview:
         """Check an envelope that a peer sent early, and pass it on; nothing is kept before the peer's log proves it."""
@@ -154,6 +162,7 @@ class Intake:
         now_ms: int,
         preview: Preview | None = None,
         place: Position | None = None,
+        losses: int | None = None,
     ) -> Waiting | None:
         """Check an envelope that a followed log holds and queue it; None when it is in our log already.
 
@@ -164,6 +173,7 @@ class Intake:
             now_ms: Milliseconds UTC.
             preview: What was found when the same bytes came early; it holds while no document came since.
             place: Where a log of another party than the sender's holds it, when its key ended since.
+            losses: See Writer.enqueue.
 
         Raises:
             PeerError: Names the rule; nothing is kept.
@@ -186,7 +196,8 @@ class Intake:
             return self._writer.pending.get(identity)
         head = await self._head(entry.stream)
         fork = await self.forks.found(entry, head, now_ms=now_ms)
-        return self._writer.pending.get(identity) or self._keep(entry, head, forks=[fork] if fork else [])
+        forks = [fork] if fork else []
+        return self._writer.pending.get(identity) or self._keep(entry, head, forks=forks, losses=losses)
 
     async def _followed(
         self, parsed: envelope.Parsed, origin: str, now_ms: int, place: Position | None = None

@@ -104,6 +104,8 @@ class Writer:
         self.durable_size = 0
         self.groups = 0
         self.taken = 0
+        self.losses = 0
+        """How often what was queued was lost."""
 
     @property
     def waiting(self) -> int:
@@ -156,13 +158,19 @@ class Writer:
         *,
         refusals: Sequence[RefusalRecord] = (),
         forks: Sequence[ForkRecord] = (),
+        losses: int | None = None,
     ) -> Waiting:
         """Queue an entry whose id is neither pending nor in the log, and what goes with it, for one commit or none.
 
+        Args:
+            losses: As they stood when what must come before it was queued; None = it stands alone.
+
         Raises:
-            StoreError: Nothing is taken any more.
+            StoreError: Nothing is taken any more; or what must come before it was lost.
         """
         self.require_open()
+        if losses not in (None, self.losses):
+            raise StoreError("what comes before it was not kept", hint="send it again, in order")
         waiting = self._waiting(entry, cursors, notes, refusals, forks)
         for origin in waiting.cursors:
             # Older than what is queued now: it must not come after it.
@@ -270,6 +278,7 @@ class Writer:
 
     def _lose(self, group: list[Waiting], cause: Exception) -> None:
         error = cause if isinstance(cause, StoreError) else StoreError(f"the writer failed: {cause}")
+        self.losses += 1
         # What waits was checked against what was just lost; it is lost with it.
         group += self._queue
         self._queue.clear()

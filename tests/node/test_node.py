@@ -18,9 +18,12 @@ from exchange.errors import AudienceError, IdentityError, ProofError, StoreError
 from exchange.merkle import verify_inclusion
 from exchange.node import intake
 from exchange.node.app import App
+from exchange.node.core import Node
 from exchange.node.follow import Follower
 from exchange.node.quota import Limits, Quotas
+from exchange.node.writer import Waiting
 from exchange.store.contract import NewEntry
+from exchange.store.sqlite import SqliteStore
 from exchange.v1 import exchange_pb2 as pb
 from keys import documents, founding, suite
 from keys.encoding import digest
@@ -618,6 +621,36 @@ async def test_own_failing_disk_does_not_skip_what_is_followed(
     await eventually(lambda: held(running.nl, sealed))
     assert failures == 2
     assert store.refusals() == []
+
+
+async def test_what_comes_after_an_entry_that_the_disk_lost_does_not_overtake_it(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sealed = [cluster.seal(cluster.trust, SENDER) for _ in range(2)]
+    append, follow, lost = SqliteStore.append, Node.follow, False
+
+    def fail_once(store: SqliteStore, entries: Sequence[NewEntry], **known: Any) -> list[int]:
+        nonlocal lost
+        if not lost and any(entry.id == sealed[0].id and entry.origin for entry in entries):
+            lost = True
+            raise StoreError("cannot append: the disk is full")
+        return append(store, entries, **known)
+
+    async def follow_slowly(node: Node, *args: Any, **known: Any) -> Waiting | None:
+        taken = await follow(node, *args, **known)
+        if taken is not None:
+            await asyncio.wait({taken.durable})
+        return taken
+
+    monkeypatch.setattr(SqliteStore, "append", fail_once)
+    monkeypatch.setattr(Node, "follow", follow_slowly)
+    async with cluster.app(KR).serving(), cluster.connect(await cluster.enrol(SENDER)) as stub:
+        await publish(stub, [each.data for each in sealed])
+        async with cluster.app(NL).serving() as nl:
+            await eventually(lambda: all(held(nl, each) for each in sealed))
+            places = [nl.node.store.position_of(each.id) or 0 for each in sealed]
+    assert lost
+    assert places == sorted(places), "the second stands before the first"
 
 
 async def test_desk_removed_from_the_roster_is_cut_off(running: Running) -> None:
