@@ -6,14 +6,16 @@ that must be told by its own people: anyone can sign an 'agreement' that lists o
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from keys import documents, suite
 from keys.documents import Document
 from keys.errors import PeerError, UsageError
 from keys.trust import AgreementView, Trust
+from keys.trust.claims import ROLES
 from keys.v1 import documents_pb2 as pb
 
-ROLES = ("root", "roster", "status")
+NEVER_MIXED: Final = "an exercise never takes the place of production, nor production that of an exercise"
 
 
 class NotSuccessorError(PeerError):
@@ -54,7 +56,7 @@ def draft(
         now_ms: When it takes effect, ms UTC; under the old terms it lasts as long as the old one was to.
 
     Raises:
-        UsageError: Other parties, or first documents that bring back what was lost or replaced.
+        UsageError: Other parties, first documents that bring back what was lost or replaced, an exercise for production.
     """
     before = old.agreements[-1].body
     if list(old.parties) != sorted(firsts):
@@ -64,6 +66,8 @@ def draft(
         )
     if unknown := sorted(set(lost) - set(old.parties)):
         raise UsageError(f"{unknown[0]} is no party of the old exchange", hint=f"one of {', '.join(old.parties)}")
+    if terms is not None and terms.drill != before.drill:
+        raise UsageError(NEVER_MIXED, hint="correct `drill` in the terms")
     if not lost:
         raise UsageError("which party lost its roots?", hint="name it with --lost")
     for party, document in firsts.items():
@@ -75,7 +79,7 @@ def draft(
         body.expire_time_ms = now_ms + before.expire_time_ms - before.effective_time_ms
     else:
         body.CopyFrom(terms)
-    body.version, body.lineage, body.previous, body.drill = 1, b"", b"", before.drill
+    body.version, body.lineage, body.previous = 1, b"", b""
     del body.parties[:], body.dead_lineages[:]
     for party, document in sorted(firsts.items()):
         body.parties.add(party=party, first_party=document.digest)
@@ -120,10 +124,7 @@ def verify(found: Iterable[Document], *, lineage: bytes, old: Trust, party: str,
     if old.lineage not in view.body.dead_lineages:
         raise NotSuccessorError(f"the new agreement does not list lineage {old.lineage.hex()} as dead")
     if view.body.drill != before.drill:
-        raise NotSuccessorError(
-            "an exercise never takes the place of production, nor production that of an exercise",
-            hint="which directory is it for?",
-        )
+        raise NotSuccessorError(NEVER_MIXED, hint="which directory is it for?")
     if party not in new.parties:
         raise NotSuccessorError(f"{party} is no party of the new agreement")
     return Successor(view, tuple(new.documents()))

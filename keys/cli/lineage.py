@@ -10,7 +10,6 @@ from keys.cli import agreement, book, files, ready, record, signing
 from keys.cli.book import HeldFiles
 from keys.cli.sight import Shown
 from keys.cli.terminal import DryRun, Json, answer, now_ms, say
-from keys.errors import UsageError
 from keys.trust import WrongLineageError
 
 group = typer.Typer(
@@ -50,11 +49,6 @@ def new(
     document = documents.make(body)
     ready.require(document, fresh, now_ms=now)
     before = dead.agreements[-1]
-    if changed is not None and changed.drill != before.body.drill:
-        raise UsageError(
-            "an exercise never takes the place of production, nor production that of an exercise",
-            hint="correct `drill` in the terms",
-        )
     if not dry_run:
         files.write(out, document.encode())
         record.note(
