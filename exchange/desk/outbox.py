@@ -152,7 +152,8 @@ class Outbox(Streams):
         """
         for identity, position, proof in receipts:
             self._db.execute("DELETE FROM outbox WHERE id = ?", (identity,))
-            self._db.execute("INSERT INTO awaited (id) VALUES (?)", (identity,))
+            # Without an index, for it is on the way of every envelope: what follows from it is worked out later, for many.
+            self._db.execute("INSERT INTO unplaced (id) VALUES (?)", (identity,))
             self._db.execute(
                 "UPDATE sent SET position = ?, proof = ?, checkpoint = ? WHERE id = ?",
                 (position, b"".join(proof), checkpoint, identity),

@@ -85,13 +85,13 @@ class Stages(DeskFile):
         """(number, id, header) of envelopes taken since it was last worked out who must get them."""
         with failing(), self._lock:
             return self._db.execute(
-                "SELECT number, awaited.id, header FROM awaited JOIN sent USING (id) WHERE node = '' ORDER BY number LIMIT ?",
+                "SELECT number, unplaced.id, header FROM unplaced JOIN sent USING (id) ORDER BY number LIMIT ?",
                 (limit,),
             ).fetchall()
 
     def place(self, number: int, identity: bytes, nodes: Iterable[str], *, since_ms: int, expire_ms: int) -> None:
-        """Await an envelope at some nodes; inside a transaction."""
-        self._db.execute("DELETE FROM awaited WHERE number = ?", (number,))
+        """Await an envelope at some nodes; `number` as `unplaced` gave it. Inside a transaction."""
+        self._db.execute("DELETE FROM unplaced WHERE number = ?", (number,))
         self._db.executemany(
             "INSERT INTO awaited (id, node, since_ms, expire_ms) VALUES (?, ?, ?, ?)",
             [(identity, node, since_ms, expire_ms) for node in nodes],
@@ -144,10 +144,11 @@ class Stages(DeskFile):
     def undelivered(self) -> int:
         """How many envelopes were taken and are not in every log they should be in."""
         with failing(), self._lock:
-            return int(self._db.execute("SELECT count(DISTINCT id) FROM awaited").fetchone()[0])
+            counts = "SELECT (SELECT count(*) FROM unplaced) + (SELECT count(DISTINCT id) FROM awaited)"
+            return int(self._db.execute(counts).fetchone()[0])
 
     def undelivered_at(self, identity: bytes) -> set[str]:
-        """Nodes that have not proved to hold an envelope; "" while it was not worked out who must."""
+        """Nodes that have not proved to hold an envelope, as far as it was worked out who must."""
         with failing(), self._lock:
             rows = self._db.execute("SELECT node FROM awaited WHERE id = ?", (identity,)).fetchall()
         return {node for (node,) in rows}
@@ -156,7 +157,7 @@ class Stages(DeskFile):
         """Nodes where envelopes are overdue."""
         with failing(), self._lock:
             rows = self._db.execute(
-                "SELECT node, '', count(*), min(since_ms) FROM awaited WHERE node != '' AND since_ms <= ? GROUP BY node",
+                "SELECT node, '', count(*), min(since_ms) FROM awaited WHERE since_ms <= ? GROUP BY node",
                 (now_ms - DELIVERED_WITHIN_MS,),
             ).fetchall()
         return [Late(*row) for row in rows]
@@ -168,7 +169,7 @@ class Stages(DeskFile):
         with failing(), self._lock:
             rows = self._db.execute(
                 "SELECT id, header FROM sent WHERE id IN"
-                " (SELECT id FROM awaited WHERE node != '' AND expire_ms <= ? ORDER BY number LIMIT ?) ORDER BY rowid",
+                " (SELECT id FROM awaited WHERE expire_ms <= ? ORDER BY number LIMIT ?) ORDER BY rowid",
                 (now_ms, limit),
             ).fetchall()
         return [(identity, header, self.undelivered_at(identity)) for identity, header in rows]
@@ -180,6 +181,7 @@ class Stages(DeskFile):
 
     def give_up_on(self, identity: bytes) -> None:
         """Nothing is awaited of an envelope any more; inside a transaction."""
+        self._db.execute("DELETE FROM unplaced WHERE id = ?", (identity,))
         self._db.execute("DELETE FROM awaited WHERE id = ?", (identity,))
         self._db.execute("DELETE FROM unopened WHERE id = ?", (identity,))
 
