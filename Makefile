@@ -9,7 +9,7 @@ PROTOS := $(sort $(wildcard proto/*/v1/*.proto))
 # Only exchange.proto holds a service.
 SERVICES := proto/exchange/v1/exchange.proto
 
-.PHONY: help demo test lint format proto lock readme soak bench clean
+.PHONY: help demo test lint format proto lock readme soak faults bench clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -52,6 +52,14 @@ KIND ?= Simulation
 SCENARIO ?= trouble
 soak: $(STAMP)  ## both countries under simulated faults, SEEDS=10000; a seed that fails says how to replay it
 	$(BIN)/python -m tests.simulation $(SEEDS) --first $(FIRST) --kind $(KIND) --scenario $(SCENARIO)
+
+# KILLS=n, STAND=seconds stopped, FLOOD=seconds of hostile traffic, IDLE=n subscribers; 0 leaves one out. Some 20 minutes
+KILLS ?= 200
+STAND ?= 45
+FLOOD ?= 600
+IDLE ?= 1000
+faults: $(STAMP)  ## kill -9, standing still and hostile traffic against real processes and files; prints figures
+	$(BIN)/python -m tests.faults --kills $(KILLS) --stand $(STAND) --flood $(FLOOD) --idle $(IDLE)
 
 bench: $(STAMP)  ## measure; prints, and writes bench/out/
 	$(BIN)/python -m bench

@@ -118,7 +118,14 @@ def envelope_id(outer: pb.Envelope) -> bytes:
     return _identity(outer, wraps_digest, digest(outer.ciphertext), len(outer.ciphertext))
 
 
-def _identity(outer: pb.Envelope, wraps_digest: bytes, ciphertext_digest: bytes, ciphertext_length: int) -> bytes:
+def pruned_id(pruned: pb.Pruned) -> bytes:
+    """The id of an envelope from what is left of it. Source: docs/PROTOCOL.md section 2.2."""
+    return _identity(pruned, pruned.wraps_digest, pruned.ciphertext_digest, pruned.ciphertext_length)
+
+
+def _identity(
+    outer: pb.Envelope | pb.Pruned, wraps_digest: bytes, ciphertext_digest: bytes, ciphertext_length: int
+) -> bytes:
     parts = (outer.header, outer.commitment, outer.items_root, wraps_digest, ciphertext_digest)
     return leaf_digest(pae(CONTEXT, *parts, ciphertext_length))
 

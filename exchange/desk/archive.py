@@ -4,12 +4,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from google.protobuf.message import DecodeError
+
+from exchange import envelope
 from exchange.desk.deskfile import failing, key_id
 from exchange.desk.moves import Moves
 from exchange.desk.outbox import Outbox
 from exchange.desk.sheets import Sheets
 from exchange.desk.stages import Stages
+from exchange.v1 import envelope_pb2 as env
 from keys.encoding import digest
+from keys.errors import OpenError, UsageError
 
 ID_BYTES: Final = 16
 MAX_SHELF: Final = 200
@@ -96,13 +101,22 @@ class Archive(Outbox, Sheets, Stages, Moves):
         return self._received(identity) if self.knows(identity) else None
 
     def received(self, channel: str | None = None) -> Iterator[Received]:
-        """Opened envelopes in log order."""
+        """Opened envelopes in log order; but those that the disk changed, which are `damaged` from then on."""
         with failing(), self._lock:
             rows = self._db.execute(
                 "SELECT id FROM received WHERE ? IS NULL OR channel = ? ORDER BY position", (channel, channel)
             ).fetchall()
         for (identity,) in rows:
-            yield self._received(identity)
+            if (held := self._whole(identity)) is not None:
+                yield held
+
+    def _whole(self, identity: bytes) -> Received | None:
+        try:
+            return self._received(identity)
+        except (OpenError, UsageError, DecodeError):
+            # One that is lost must not cost all others.
+            self.damaged.add(identity)
+            return None
 
     def _received(self, identity: bytes) -> Received:
         with failing(), self._lock:
@@ -114,6 +128,9 @@ class Archive(Outbox, Sheets, Stages, Moves):
         position, channel, sender, marking, seq, created, header, proof, checkpoint = row
         hashes = tuple(proof[k : k + 32] for k in range(0, len(proof), 32))
         held = self.content(identity)
+        outer = env.Pruned.FromString(held.outer)
+        if envelope.pruned_id(outer) != identity or outer.header != header:
+            raise OpenError("the disk changed what the archive holds of it")
         return Received(
             identity, position, channel, sender, marking, seq, created, header, held.items, hashes, checkpoint,
             held.outer, held.salt_seed,
@@ -134,7 +151,8 @@ class Archive(Outbox, Sheets, Stages, Moves):
         """Opened envelopes of a channel with items not given yet, in log order."""
         with failing(), self._lock:
             rows = self._db.execute("SELECT id, items FROM unread WHERE channel = ?", (channel,)).fetchall()
-        found = [(self._received(identity), _indexes(items)) for identity, items in rows]
+        whole = [(self._whole(identity), _indexes(items)) for identity, items in rows]
+        found = [(received, indexes) for received, indexes in whole if received is not None]
         return sorted(found, key=lambda one: one[0].position)
 
     def said(self, sender: str, named: Sequence[tuple[bytes, bytes]]) -> list[str] | None:

@@ -31,6 +31,9 @@ def audit(own: Holdings, reading: Reading) -> Iterator[Finding]:
             reading.check_receipt(delivery)
         except TocsinError as error:
             yield Finding(True, f"receipt {delivery.envelope.hex()}", f"{error.reason}: {error}")
+    for identity in sorted(archive.damaged):
+        text = "the disk changed it in desk.db: restore the file, or move it away and read again, the node has the log"
+        yield Finding(True, f"envelope {identity.hex()}", text)
     yield Finding(False, "receipts", f"{len(checked)} envelopes checked against the log of {node}")
     if stuck := archive.stuck():
         yield Finding(True, "outbox", f"{stuck} envelopes were refused and wait for somebody to look")

@@ -105,6 +105,8 @@ class DeskFile:
     def __init__(self, path: Path, key: bytes, *, leaving: bytes | None = None) -> None:
         self._key, self._leaving = key, leaving
         self._lock = threading.RLock()
+        self.damaged: set[bytes] = set()
+        """Ids of envelopes that were looked at and are not as they were written: the disk changed them."""
         self._tenure = Tenure(path)
         with failing():
             path.touch(mode=0o600)

@@ -191,14 +191,14 @@ class Unconfirmed:
 
 @dataclass(frozen=True, slots=True)
 class DiskFailed:
-    """This desk's own disk does not keep what it is given: nothing more is read or promised until it does."""
+    """This desk's own disk does not keep what it is given: nothing is read or promised meanwhile. Or it changed what it held."""
 
     text: str
     hint: str
 
     def __str__(self) -> str:
         """In words."""
-        return f"the disk of this desk: {self.text}; {self.hint}. Nothing is lost: it goes on by itself"
+        return f"the disk of this desk: {self.text}; {self.hint}"
 
 
 @dataclass(frozen=True, slots=True)

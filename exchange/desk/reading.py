@@ -36,6 +36,7 @@ COMPARE_S: Final = 10.0
 # A clock that stands must not make a loop of waiting.
 LEAST_WAIT_S: Final = 0.05
 ASKED_AGAIN: Final = 64
+LOST: Final = "see `tocsin audit`; restore desk.db, or move it away and read again: the node has the log"
 
 
 class Reading:
@@ -421,6 +422,8 @@ class Reading:
                 if delivery.kind != "report" or name not in seen:
                     deliveries.append(delivery)
                     seen.add(name)
+        if lost := self._own.archive.damaged:
+            self._own.disk_failed(StoreError(f"it changed {len(lost)} envelopes in desk.db", hint=LOST))
         return deliveries
 
     def check_receipt(self, delivery: Delivery) -> None:

@@ -6,7 +6,6 @@ from exchange.store.contract import Row
 from exchange.v1 import envelope_pb2 as env
 from exchange.v1 import exchange_pb2 as pb
 from keys import documents
-from keys.encoding import digest, pae
 from keys.errors import TocsinError
 
 
@@ -20,24 +19,10 @@ def leaf_of(row: Row) -> bytes:
         if row.kind == pb.ENTRY_KIND_REFUSAL:
             return refusal.leaf_of(refusal.body_of(row.data))
         if row.kind == pb.ENTRY_KIND_ENVELOPE and row.pruned:
-            return _pruned_id(env.Pruned.FromString(row.data))
+            return envelope.pruned_id(env.Pruned.FromString(row.data))
         if row.kind == pb.ENTRY_KIND_ENVELOPE:
             return envelope.envelope_id(env.Envelope.FromString(row.data))
     except (TocsinError, ValueError):
         return b""
     # A later version's kind: its leaf is taken as it is.
     return row.id
-
-
-def _pruned_id(pruned: env.Pruned) -> bytes:
-    """Section 2.2, from the digests that pruning left."""
-    entry = pae(
-        envelope.CONTEXT,
-        pruned.header,
-        pruned.commitment,
-        pruned.items_root,
-        pruned.wraps_digest,
-        pruned.ciphertext_digest,
-        pruned.ciphertext_length,
-    )
-    return digest(b"\x00" + entry)

@@ -3,11 +3,12 @@
 import argparse
 import asyncio
 import json
+import resource
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests.faults import flood, kills
+from tests.faults import flood, kills, stops
 from tests.faults.place import place
 
 
@@ -16,14 +17,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--kills", type=int, default=200, help="how many processes are killed; 0 = not this run")
     parser.add_argument("--seed", type=int, default=0, help="chooses victims and moments")
+    parser.add_argument(
+        "--stand", type=int, default=45, help="seconds for which a node and a desk are stopped; 0 = not this run"
+    )
     parser.add_argument("--flood", type=int, default=600, help="seconds of hostile traffic; 0 = not this run")
     parser.add_argument("--idle", type=int, default=1000, help="idle subscribers during it")
     given = parser.parse_args()
+    # A thousand subscribers, each with a connection, at both ends.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     home = Path(tempfile.mkdtemp(prefix="tocsin-faults-"))
     print(f"files in {home}", flush=True)
     if given.kills:
         with place(home / "kills") as both:
             tell("kills", asyncio.run(kills.run(both, kills=given.kills, seed=given.seed)))
+    if given.stand:
+        with place(home / "stops") as both:
+            tell("stops", asyncio.run(stops.run(both, stand_s=given.stand)))
     if given.flood:
         with flood.crowded(home / "flood") as both:
             tell("flood", asyncio.run(flood.run(both, seconds=given.flood, idle=given.idle)))

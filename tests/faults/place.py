@@ -22,7 +22,7 @@ ROOT: Final = Path(__file__).parents[2]
 HAGUE, MOTIE = "kr.the-hague/economic", "kr.motie/supply"
 SEOUL, BZ = "nl.seoul/economic", "nl.bz/supply"
 CHANNELS: Final = ("minerals", "alerts")
-START_S: Final = 30.0
+START_S: Final = 120.0
 TOCSIN: Final = str(Path(sys.executable).with_name("tocsin"))
 
 

@@ -63,7 +63,8 @@ async def publish(desk: Desk, per_s: float, most: int, said: Journal) -> None:
 async def read(desk: Desk, channel: str, journal: Journal) -> None:
     """Everything on a channel."""
     async for delivery in desk.subscribe(channel):
-        journal.write(line(delivery))
+        if delivery.kind == "report":
+            journal.write(line(delivery))
 
 
 async def run(directory: Path, per_s: float, most: int) -> None:
