@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from exchange import checkpoint, refusal
-from exchange.desk import Conflict, Desk, Refused, SealedAgain, Undelivered, Unopened
+from exchange.desk import Conflict, Desk, Refused, SealedAgain, Undelivered, Unopened, acknowledging
 from exchange.desk import tracking as trackings
 from exchange.desk.beats import QUIET_MS
 from exchange.desk.stages import ALERT_OPENED_WITHIN_MS, DELIVERED_WITHIN_MS, HOUR_MS
@@ -34,6 +34,7 @@ def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trackings, "FIRST_S", 0.01)
     monkeypatch.setattr(trackings, "PACE_S", (0.02, 0.2))
     monkeypatch.setattr(trackings, "LOOK_S", 0.05)
+    monkeypatch.setattr(acknowledging, "LINGER_S", 0.01)
 
 
 @pytest.fixture(scope="module")
@@ -414,6 +415,43 @@ async def test_what_was_not_given_is_not_acknowledged(exchange: Exchange) -> Non
     desk.close()
 
 
+async def test_what_was_shown_early_is_acknowledged_once_it_is_confirmed(
+    exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    identity = await sent(exchange, channel="alerts")
+
+    def subscribe(stub: memory._Stub, request: pb.SubscribeRequest) -> memory._Call:
+        confirmed = stub._log.read(stub._node, request)
+        early = [entry.data for entry in confirmed.entries if entry.leaf == identity]
+        ready = (pb.SubscribeResponse(early=early), confirmed) if early else (confirmed,)
+        return memory._Call(ready=ready)
+
+    monkeypatch.setattr(memory._Stub, "Subscribe", subscribe)
+    desk = exchange.open(SEOUL)
+    desk._acknowledging.run = forever  # type: ignore[method-assign]
+    async with desk:
+        reading = desk.subscribe("alerts", early=True)
+        delivery = await anext(reading)
+        assert (delivery.confirmed, desk.unacknowledged()) == (False, 0)
+        following = asyncio.ensure_future(anext(reading))
+        await eventually(lambda: desk.unacknowledged() == 1)
+        assert delivery.confirmed
+        following.cancel()
+
+
+async def test_a_repeat_is_acknowledged_too(exchange: Exchange) -> None:
+    report = said("twice")
+    async with exchange.open(HAGUE) as desk:
+        made = [await desk.publish("alerts", report) for _ in range(2)]
+        assert await desk.flush(20) == 0
+    assert made[0] != made[1]
+    assert len(await given(exchange, SEOUL, "alerts")) == 1
+    await read(exchange, HAGUE, "alerts")
+    desk = exchange.open(HAGUE)
+    assert [len(desk.archive.opened(each)) for each in made] == [1, 1]
+    desk.close()
+
+
 async def test_who_works_with_the_desk_asks_and_others_look(exchange: Exchange) -> None:
     identity = await sent(exchange)
     async with exchange.open(HAGUE):
@@ -469,7 +507,7 @@ async def test_what_is_overdue_is_told_once_a_day_at_both_ends(exchange: Exchang
 
 
 async def test_the_reader_s_end_knows_what_it_owes(exchange: Exchange) -> None:
-    await sent(exchange, channel="consultation")
+    identity = await sent(exchange, channel="consultation")
     desk = exchange.open(SEOUL)
     desk._finish = nothing  # type: ignore[method-assign]
     desk._acknowledging.run = nothing  # type: ignore[method-assign]
@@ -477,9 +515,13 @@ async def test_the_reader_s_end_knows_what_it_owes(exchange: Exchange) -> None:
         assert len([one async for one in desk.subscribe("consultation", follow=False)]) == 1
     desk = exchange.open(SEOUL)
     assert desk.unacknowledged() == 1
+    desk._finish = nothing  # type: ignore[method-assign]
     async with desk:
-        pass
-    assert exchange.open(SEOUL).unacknowledged() == 0, "what was owed from an earlier run is said"
+        await eventually(lambda: desk.unacknowledged() == 0)
+    await read(exchange, HAGUE, "consultation")
+    desk = exchange.open(HAGUE)
+    assert desk.archive.opened(identity), "what was owed from an earlier run is said"
+    desk.close()
 
 
 async def nothing() -> None:
