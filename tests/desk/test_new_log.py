@@ -12,6 +12,7 @@ from exchange.desk.moves import Moves
 from exchange.errors import LogRollbackError, StoreError
 from exchange.v1 import exchange_pb2 as pb
 from keys.errors import UsageError
+from tests.cli.test_cli import tocsin
 from tests.desk.memory import Exchange, exchange
 from tests.desk.test_desk import said, texts
 from tests.world import found
@@ -106,7 +107,9 @@ async def test_an_interrupted_move_seals_nothing_twice(world: Exchange, monkeypa
     assert envelopes(world) == 3
 
 
-async def test_a_new_log_that_denies_what_was_seen_is_refused_until_a_person_accepts_it(world: Exchange) -> None:
+async def test_a_new_log_that_denies_what_was_seen_is_refused_until_a_person_accepts_it(
+    world: Exchange, tmp_path: Path
+) -> None:
     await seen_two(world)
     restore(world, older=True)
     async with world.open(READER) as reader:
@@ -125,9 +128,11 @@ async def test_a_new_log_that_denies_what_was_seen_is_refused_until_a_person_acc
         sender.accept_log(LOG2)
         assert await sender.flush(20) == 0
         assert [event for event in sender.events() if isinstance(event, NewLog)] == [NewLog(LOG2, 1)]
-    reader = world.open(READER)
-    reader.accept_log(LOG2)
-    reader.close()
+    directory, proof = world.directories[READER], tmp_path / "proof"
+    for arguments in (["clashes", directory, "--out", proof], ["accept-log", directory, LOG2]):
+        done = tocsin("desk", *arguments)
+        assert done.returncode == 0, done.stderr
+    assert sorted(path.read_bytes() for path in proof.iterdir()) == sorted((clash.seen, clash.shown))
     async with world.open(READER) as reader:
         assert await read(reader) == ["three"]
         assert reader.archive.clashes() == [clash]

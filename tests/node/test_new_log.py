@@ -26,6 +26,7 @@ from exchange.wire import UnreachableError
 from keys import founding
 from keys.documents import Document
 from keys.errors import UsageError
+from tests.cli.test_cli import tocsin
 from tests.desk.test_desk import said, texts
 from tests.node.cluster import NODES, Cluster, Identity, eventually, give, publish, read
 
@@ -265,6 +266,18 @@ async def test_what_only_the_lost_disk_had_comes_back_from_its_sender(tmp_path: 
             assert (log.origin, log.cosigners) == (done.origin, (NL,))
 
 
+async def test_a_node_without_any_backup_gets_back_what_its_peers_took(cluster: Cluster) -> None:
+    async with restored(cluster) as was:
+        for path in was.directory.glob("log.db*"):
+            path.unlink()
+        done = await new_log(was.directory)
+        assert done.heads == {f"tocsin/{KR}/1": was.seen.head.size}
+        async with cluster.app(KR).serving() as kr:
+            assert held(kr, *was.old, *was.new)
+            await eventually(lambda: was.seen.head.origin == done.origin)
+            assert was.nl.node.clashes.held == []
+
+
 # ---- tricks
 
 
@@ -281,7 +294,14 @@ async def hidden(was: Lost, monkeypatch: Patch) -> None:
         await new_log(was.directory, without=[NL])
 
 
-async def test_a_new_log_with_an_older_head_is_refused_and_proved(cluster: Cluster, monkeypatch: Patch) -> None:
+def command(*arguments: str | Path) -> None:
+    done = tocsin(*arguments)
+    assert done.returncode == 0, done.stderr
+
+
+async def test_a_new_log_with_an_older_head_is_refused_and_proved(
+    cluster: Cluster, monkeypatch: Patch, tmp_path: Path
+) -> None:
     async with restored(cluster) as was:
         await hidden(was, monkeypatch)
         seen = was.seen
@@ -292,8 +312,15 @@ async def test_a_new_log_with_an_older_head_is_refused_and_proved(cluster: Clust
             assert clash.shown.head.origin == kr.node.origin == f"tocsin/{KR}/2"
             assert was.seen == seen
             assert kr.node.witnesses.held() == {}
+            # Written down, the two heads convince anyone who has the log's key.
+            nl_directory, proof = cluster.directory(NL), tmp_path / "proof"
+            await asyncio.to_thread(command, "node", "clashes", nl_directory, "--out", proof)
+            heads = [cluster.verify(KR, path.read_bytes()) for path in sorted(proof.iterdir())]
+            assert [head.origin for head in heads] == [seen.head.origin, kr.node.origin]
             # A person may accept it all the same: then it is followed, and the evidence stays.
-            await was.nl.node.accept(kr.node.origin)
+            refused = await asyncio.to_thread(tocsin, "node", "accept-log", nl_directory, f"tocsin/{KR}/3")
+            assert (refused.returncode, "was refused" in refused.stderr) == (1, True)
+            await asyncio.to_thread(command, "node", "accept-log", nl_directory, kr.node.origin)
             await eventually(lambda: was.seen.head.origin == kr.node.origin)
             await eventually(lambda: NL in kr.node.witnesses.held())
             assert was.nl.node.clashes.held == [clash]
