@@ -1,5 +1,6 @@
 """Fixtures that several rooms of the suite share; a module that needs another of the same name makes its own."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -20,12 +21,18 @@ def world() -> World:
     return found(weeks=0)
 
 
-@pytest.fixture
-async def exchange(tmp_path: Path, world: World) -> Exchange:
-    """Two desks of two countries on a node in memory."""
-    made = memory.exchange(tmp_path, world, "kr.the-hague/economic", "nl.seoul/economic")
-    await made.synchronise()
+@pytest.fixture(scope="module")
+def first_exchange(tmp_path_factory: pytest.TempPathFactory, world: World) -> Exchange:
+    """Two desks of two countries on a node in memory, who know each other's key cards; each test has a copy."""
+    made = memory.exchange(tmp_path_factory.mktemp("exchange"), world, "kr.the-hague/economic", "nl.seoul/economic")
+    asyncio.run(made.synchronise())
     return made
+
+
+@pytest.fixture
+async def exchange(tmp_path: Path, first_exchange: Exchange) -> Exchange:
+    """Two desks of two countries on a node in memory."""
+    return first_exchange.copied(tmp_path)
 
 
 @pytest.fixture

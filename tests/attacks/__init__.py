@@ -30,8 +30,15 @@ show the refusal alone. Written by `python -m tests.attacks`, checked by test_su
 10 pouch/test_pouch: test_twice_does_no_harm
 11 attacks/test_streams: test_11_every_order_is_put_right [number]
 11 attacks/test_streams: test_11_every_subset_that_a_node_withholds_is_named [number]
+11 desk/test_beats: test_a_heartbeat_in_one_stream_misses_what_is_withheld_of_another [heed]
+11 desk/test_beats: test_silence_past_the_promise_is_told_once_and_names_the_nodes [hear]
+11 desk/test_beats: test_the_last_numbers_too_are_missed
+11 desk/test_gaps: test_a_number_that_comes_in_time_is_waited_for [put]
+11 desk/test_gaps: test_another_desks_stream_is_moved_by_nobody_else [last_read]
+11 desk/test_gaps: test_who_is_shown_to_hold_a_missing_number_is_named
 12 attacks/test_streams: test_12_an_envelope_that_denies_the_one_before_is_told [number]
 12 attacks/test_streams: test_12_two_envelopes_at_one_number_are_told [number]
+12 desk/test_beats: test_two_logs_of_one_node_are_told_by_the_heads_that_travel [contradicts]
 12 desk/test_witness: test_a_log_rolled_back_between_sessions_is_refused_and_both_heads_prove_it
 12 desk/test_witness: test_without_the_check_a_rolled_back_log_is_taken [require_extends]
 12 node/test_node: test_fork_in_a_followed_log_is_kept_flagged_and_shown
@@ -126,6 +133,7 @@ show the refusal alone. Written by `python -m tests.attacks`, checked by test_su
 31 attacks/test_chains: test_31_a_thief_of_the_status_key_silences_a_party_until_it_replaces_the_key [restart_status]
 32 attacks/test_chains: test_32_nobody_is_shut_out_by_a_card [_check_cards]
 32 attacks/test_chains: test_32_nobody_is_shut_out_by_a_card [audience]
+32 desk/test_reshare: test_who_had_no_card_reads_later_what_was_said
 33 attacks/test_chains: test_33_a_desk_revoked_meanwhile_gets_nothing_in [key_ended]
 33 attacks/test_chains: test_33_a_roster_edit_does_not_refuse_mail_under_way [superseded_ms]
 33 pouch/test_pouch: test_33_a_pouch_under_way_for_13_days_through_three_rosters_is_taken

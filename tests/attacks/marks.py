@@ -52,6 +52,20 @@ ELSEWHERE: Final = (
     Link(9, "tests/keys/test_vectors.py", "test_mlkem_public_keys_out_of_range_make_no_card"),
     Link(10, "tests/node/test_node.py", "test_duplicate_keeps_its_position_also_after_restart"),
     Link(10, "tests/pouch/test_pouch.py", "test_twice_does_no_harm"),
+    Link(
+        11,
+        "tests/desk/test_beats.py",
+        "test_a_heartbeat_in_one_stream_misses_what_is_withheld_of_another",
+        off="heed",
+    ),
+    Link(11, "tests/desk/test_beats.py", "test_silence_past_the_promise_is_told_once_and_names_the_nodes", off="hear"),
+    Link(11, "tests/desk/test_beats.py", "test_the_last_numbers_too_are_missed"),
+    Link(11, "tests/desk/test_gaps.py", "test_a_number_that_comes_in_time_is_waited_for", off="put"),
+    Link(11, "tests/desk/test_gaps.py", "test_another_desks_stream_is_moved_by_nobody_else", off="last_read"),
+    Link(11, "tests/desk/test_gaps.py", "test_who_is_shown_to_hold_a_missing_number_is_named"),
+    Link(
+        12, "tests/desk/test_beats.py", "test_two_logs_of_one_node_are_told_by_the_heads_that_travel", off="contradicts"
+    ),
     Link(12, "tests/desk/test_witness.py", "test_without_the_check_a_rolled_back_log_is_taken", off="require_extends"),
     Link(
         12, "tests/desk/test_witness.py", "test_a_log_rolled_back_between_sessions_is_refused_and_both_heads_prove_it"
@@ -73,6 +87,7 @@ ELSEWHERE: Final = (
     Link(26, "tests/keys/test_keystore.py", "test_hostile_costs_are_refused_before_any_work", off="name"),
     Link(29, "tests/node/test_node.py", "test_foreign_ca_cannot_vouch"),
     Link(30, "tests/attacks/test_secrets.py", "test_30_nothing_secret_is_in_sight"),
+    Link(32, "tests/desk/test_reshare.py", "test_who_had_no_card_reads_later_what_was_said"),
     Link(33, "tests/pouch/test_pouch.py", "test_33_a_pouch_under_way_for_13_days_through_three_rosters_is_taken"),
     Link(35, "tests/desk/test_desk.py", "test_35_using_an_id_first_does_not_silence_its_owner", off="said"),
     Link(36, "tests/desk/test_desk.py", "test_36_numbers_leak_nothing_of_what_others_are_told", off="stream_of"),

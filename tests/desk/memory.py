@@ -1,6 +1,7 @@
 """Desks on a node in memory, under a clock the test turns: real keys, seals, proofs and files, no network, no waiting."""
 
 import asyncio
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -244,6 +245,15 @@ class Exchange:
     def open(self, desk: str) -> Desk:
         """A desk that does not run yet."""
         return Desk.open(self.directories[desk], clock=self.clock, link=lambda holdings: MemoryLink(holdings, self.log))
+
+    def copied(self, root: Path) -> "Exchange":
+        """The same desks and documents in another place, before anything was said."""
+        shutil.copytree(self.root, root, dirs_exist_ok=True)
+        clock = Clock(self.clock.now_ms)
+        log = Log(self.world, clock)
+        for _, _, data in self.log.entries:
+            log.take(data)
+        return Exchange(root, self.world, log, clock, {name: root / at.name for name, at in self.directories.items()})
 
     def keystore(self, desk: str) -> Keystore:
         """A desk's keystore, as `tocsin-keys` opens it."""

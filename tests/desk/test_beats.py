@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from exchange import envelope
-from exchange.desk import Conflict, Desk, Gap, Silent, Split, beats
+from exchange.desk import Conflict, Desk, Gap, Silent, Split, asking, beats
 from exchange.desk.beats import Beats
 from exchange.desk.gaps import Gaps
 from exchange.desk.sealing import Sealing
@@ -211,6 +211,9 @@ async def test_silence_past_the_promise_is_told_once_and_names_the_nodes(
     await beat_after(exchange, "two")
     assert await read(exchange) == (["two"], [])
     exchange.clock.now_ms += 2 * HOUR
+    with monkeypatch.context() as patch:
+        patch.setattr(Gaps, "hear", lambda *_: None)
+        assert await read(exchange) == ([], [])
     assert [type(event) for event in (await read(exchange))[1]] == [Silent]
 
 
@@ -229,16 +232,36 @@ async def test_two_logs_of_one_node_are_told_by_the_heads_that_travel(
     # The sender's node showed it another log of the reader's node than the reader is shown.
     logs = Beats._logs
 
+    async def never(*_: Any) -> bool:
+        return False
+
     async def other(self: Beats) -> list[rep.LogHead]:
         return [rep.LogHead(origin="tocsin/nl.seoul-1/1", size=3, root=b"r" * 32), *await logs(self)]
 
     monkeypatch.setattr(Beats, "_logs", other)
     assert await read(exchange) == (["one"], []), "what it says when it was shown the same"
     await beat_after(exchange, "two", wait_ms=2 * HOUR)
+    with monkeypatch.context() as patch:
+        patch.setattr(asking, "contradicts", never)
+        assert await copied(exchange) == (["one", "two"], [])
     came, (event,) = await read(exchange)
     assert came == ["two"]
     assert isinstance(event, Split)
     assert (event.sender, event.origin, event.size) == (HAGUE, "tocsin/nl.seoul-1/1", 3)
+
+
+async def copied(exchange: Exchange) -> tuple[list[str], list[Any]]:
+    """What the reader would read on its first day."""
+    kept = {file: file.read_bytes() for file in exchange.directories[SEOUL].glob("desk.db*")}
+    for file in kept:
+        file.unlink()
+    try:
+        return await read(exchange)
+    finally:
+        for file in exchange.directories[SEOUL].glob("desk.db*"):
+            file.unlink()
+        for file, data in kept.items():
+            file.write_bytes(data)
 
 
 # ---- closings
@@ -312,6 +335,9 @@ async def test_what_stands_above_a_closed_stream_is_told(exchange: Exchange, mon
     assert await read(exchange) == (["before"], []), "the closing itself may stand there"
     more_in(exchange, old, identity, rep.Item(heartbeat=rep.Heartbeat()), old.seq + 2)
     more_in(exchange, old, identity, rep.Item(report=said("again")), old.seq + 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(Gaps, "open", lambda *_: None)
+        assert await copied(exchange) == (["before", "again"], [])
     came, events = await read(exchange)
     assert came == ["again"], "nothing is lost"
     assert [type(event) for event in events] == [Conflict, Conflict]

@@ -10,6 +10,7 @@ from exchange import envelope
 from exchange.desk import Delivery, Desk, Gap
 from exchange.desk import gaps as product
 from exchange.desk.archive import Archive
+from exchange.desk.gaps import Hold
 from exchange.envelope import Parsed
 from exchange.v1 import exchange_pb2 as pb
 from exchange.v1 import report_pb2 as rep
@@ -153,6 +154,10 @@ async def test_a_number_that_comes_in_time_is_waited_for(exchange: Exchange, mon
         feed.show()
         assert [text_of(one) for one in await waiting] == ["text 2", "text 3", "text 4"]
         assert desk.events() == []
+    monkeypatch.setattr(Hold, "put", lambda _, unread: [unread])
+    async with fresh(exchange) as desk:
+        came = await given(desk.subscribe("minerals"), 4)
+        assert [text_of(one) for one in came] == ["text 1", "text 3", "text 4", "text 2"]
 
 
 async def test_after_the_wait_what_came_later_is_given_marked_and_the_gap_told(
