@@ -85,6 +85,7 @@ class Node:
         self.counters = Counters()
         self._readable: dict[tuple[str, int], frozenset[str]] = {}
         self._followed: dict[str, str] = {}
+        self._awaited: dict[str, asyncio.Event] = {}
         self.log_keys = LogKeys(name, trust, [log_key], clock=clock)
         self.witnesses = Witnesses(name, self.origin, store=store, trust=trust, log_keys=self.log_keys, workers=workers)
         self._clock = clock
@@ -441,6 +442,23 @@ class Node:
 
     # ---- other logs
 
+    async def pause(self, peer: str, seconds: float, *, unreached: bool) -> bool:
+        """Wait before a peer is asked again; whether it ended early, because the peer asked us: it is back.
+
+        Only where it could not be reached: two nodes that refuse each other's logs must not drive each other on.
+        """
+        back = asyncio.Event()
+        if unreached:
+            self._awaited[peer] = back
+        try:
+            async with asyncio.timeout(seconds):
+                await back.wait()
+            return True
+        except TimeoutError:
+            return False
+        finally:
+            self._awaited.pop(peer, None)
+
     async def cursor(self, origin: str) -> int:
         """Next position wanted of another log."""
         return await self._read(self.store.cursor, origin)
@@ -536,6 +554,8 @@ class Node:
         """
         if seen_size > self._writer.size:
             self.claims.note(caller, seen_size, self._writer.size)
+        if caller in self._awaited:
+            self._awaited[caller].set()
         without = "" if "/" in caller or echo else self.followed(caller)
         return self.readers.subscribe(
             caller,

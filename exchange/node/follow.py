@@ -57,7 +57,7 @@ class Follower:
         self.position = 0
 
     async def run(self) -> None:
-        """Follow, reconnecting with back-off and jitter, at most a minute apart."""
+        """Follow, reconnecting with back-off and jitter, at most a minute apart, and at once when the peer asks us."""
         delay, before = BACKOFF_S[0], self.position
         while True:
             try:
@@ -77,8 +77,9 @@ class Follower:
                 log.warning("following failed", peer=self.peer, reason=error.reason, text=str(error))
             if self.position != before:
                 before, delay = self.position, BACKOFF_S[0]
-            await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
-            delay = min(2 * delay, BACKOFF_S[1])
+            wait_s = delay * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
+            back = await self._node.pause(self.peer, wait_s, unreached=self.state.startswith("down"))
+            delay = BACKOFF_S[0] if back else min(2 * delay, BACKOFF_S[1])
 
     async def catch_up(self) -> None:
         """Fetch what the peer has, also of our own log, up to its newest entry.

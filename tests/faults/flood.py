@@ -4,8 +4,8 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -50,23 +50,17 @@ async def run(place: Place, *, seconds: float, idle: int) -> dict[str, Any]:
         went = await send(sender, 5)
         await arrived(went, came, 60)
         before = memory_mb(node.pid)
-        flooding = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.faults.hostile", str(place.root), str(place.founded.node("kr")), str(seconds),
-            str(idle), *LOUD, *IDLE, stdout=asyncio.subprocess.PIPE, env=environment(),
-        )  # fmt: skip
-        assert flooding.stdout is not None
-        try:
-            assert await flooding.stdout.readline(), "the hostile process did not start"
-            end, went, sizes = time.monotonic() + seconds, {}, []
-            while time.monotonic() < end:
-                went |= await send(sender, 1)
-                sizes.append(memory_mb(node.pid))
-                await asyncio.sleep(EVERY_S)
-            did = json.loads(await flooding.stdout.readline())
-        finally:
-            if flooding.returncode is None:
-                flooding.terminate()
-            await flooding.wait()
+        async with hostile(place, "idle", str(idle), IDLE) as waiting:
+            assert await waiting.readline(), "the idle subscribers did not come"
+            subscribed = memory_mb(node.pid)
+            async with hostile(place, "loud", str(seconds), LOUD) as flooding:
+                assert await flooding.readline(), "the hostile process did not start"
+                end, went, sizes = time.monotonic() + seconds, {}, []
+                while time.monotonic() < end:
+                    went |= await send(sender, 1)
+                    sizes.append(memory_mb(node.pid))
+                    await asyncio.sleep(EVERY_S)
+                did = json.loads(await flooding.readline())
         await arrived(went, came, 60)
         reading.cancel()
         late = sorted(came[one] - at for one, at in went.items())
@@ -81,11 +75,28 @@ async def run(place: Place, *, seconds: float, idle: int) -> dict[str, Any]:
         "latency_s": {"median": round(late[len(late) // 2], 3), "longest": round(late[-1], 3)},
         "memory_mb": {
             "before": round(before),
+            "with idle subscribers": round(subscribed),
             "after a third": round(max(sizes[: len(sizes) // 3])),
             "most": round(memory_mb(node.pid, "VmHWM")),
             "after": round(after),
         },
     }
+
+
+@asynccontextmanager
+async def hostile(place: Place, what: str, amount: str, names: Sequence[str]) -> AsyncIterator[asyncio.StreamReader]:
+    """A hostile process (tests/faults/hostile.py); what it prints."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.faults.hostile", what, amount, str(place.root),
+        str(place.founded.node("kr")), *names, stdout=asyncio.subprocess.PIPE, env=environment(),
+    )  # fmt: skip
+    assert process.stdout is not None
+    try:
+        yield process.stdout
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
 
 
 async def note(reader: Desk, came: dict[bytes, float]) -> None:

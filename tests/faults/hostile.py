@@ -1,18 +1,20 @@
 """A hostile member, as a process: junk, half messages, slow readers and writers, idle subscribers, against one node.
 
 It holds valid certificates of desks of that node: what strangers may send ends at the TLS handshake, and is sent too.
-`python -m tests.faults.hostile EXCHANGE_DIRECTORY NODE_DIRECTORY SECONDS IDLE DESK...`; prints what it did as JSON.
+`python -m tests.faults.hostile loud SECONDS EXCHANGE_DIRECTORY NODE_DIRECTORY DESK...`, or `idle COUNT ...`; prints, as JSON,
+that it started, and at its end what it did.
 """
 
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import random
+import signal
 import ssl
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +35,7 @@ METHODS: Final = tuple(method.name for method in pb.DESCRIPTOR.services_by_name[
 STREAMS: Final = ("Publish", "Subscribe")
 SLOW: Final = 150
 HALF_OPEN: Final = 50
+IDLE_START_S: Final = 300.0
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RESET, SETTINGS, PING, WINDOW = 0, 1, 3, 4, 6, 8
 FAILURES: Final = (OSError, EOFError, ssl.SSLError, TimeoutError, grpc.aio.AioRpcError, grpc.aio.UsageError)
@@ -245,15 +248,11 @@ async def hostile(root: Path, node: NodeSettings, name: str, done: Counter[str])
     return Hostile(name, node.name, node.endpoint, node.enrol_endpoint, credentials, context, done, random.Random(name))
 
 
-async def flood(root: Path, directory: Path, seconds: float, idle: int, names: Sequence[str]) -> dict[str, int]:
-    """Everything at once, for so long; the last desks alone stay idle."""
-    done: Counter[str] = Counter()
-    settings = files.load_settings(NodeSettings, directory / "node.toml")
-    desks = [await hostile(root, settings, name, done) for name in names]
-    loud, quiet = desks[:2], desks[2:]
+async def loud(desks: Sequence[Hostile], seconds: float) -> None:
+    """Everything at once, for so long."""
     tasks = [
-        asyncio.create_task(again(work, done))
-        for one in loud
+        asyncio.create_task(again(work, one.done))
+        for one in desks
         for work, count in (
             (one.junk_bodies, 2),
             (one.huge_metadata, 1),
@@ -264,15 +263,47 @@ async def flood(root: Path, directory: Path, seconds: float, idle: int, names: S
         )
         for _ in range(count)
     ]
-    tasks += [asyncio.create_task(again(lambda one=one: one.idle(idle // len(quiet)), done)) for one in quiet]
-    print(json.dumps({"started": time.monotonic()}), flush=True)
+    say(started=True)
     await asyncio.sleep(seconds)
+    await end(tasks)
+
+
+async def quiet(desks: Sequence[Hostile], count: int) -> None:
+    """So many subscribers, until it is terminated."""
+    ending = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ending.set)
+    tasks = [asyncio.create_task(again(lambda one=one: one.idle(count // len(desks)), one.done)) for one in desks]
+    async with asyncio.timeout(IDLE_START_S):
+        while desks[0].done["idle subscribers"] < count // len(desks) * len(desks):
+            await asyncio.sleep(0.1)
+    say(started=True)
+    await ending.wait()
+    await end(tasks)
+
+
+async def end(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancel and wait."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    return dict(sorted(done.items()))
+
+
+def say(**values: object) -> None:
+    """To whoever started us."""
+    print(json.dumps(values), flush=True)
+
+
+async def main(what: str, amount: str, root: Path, directory: Path, names: Sequence[str]) -> None:
+    """One of the two."""
+    done: Counter[str] = Counter()
+    settings = files.load_settings(NodeSettings, directory / "node.toml")
+    desks = [await hostile(root, settings, name, done) for name in names]
+    await (loud(desks, float(amount)) if what == "loud" else quiet(desks, int(amount)))
+    say(**dict(sorted(done.items())))
 
 
 if __name__ == "__main__":
-    root, directory, seconds, idle, *names = sys.argv[1:]
-    print(json.dumps(asyncio.run(flood(Path(root), Path(directory), float(seconds), int(idle), names))), flush=True)
+    # What this process complains of is of no interest.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    what, amount, root, directory, *names = sys.argv[1:]
+    asyncio.run(main(what, amount, Path(root), Path(directory), names))

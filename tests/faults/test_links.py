@@ -131,3 +131,15 @@ async def test_half_open_links_and_nodes_that_stand_still_are_noticed_and_caught
         node.send(signal.SIGCONT)
         await both.all_heard(60)
         assert await both.sender.flush(30) == 0
+
+
+async def test_a_node_that_comes_back_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with linked(tmp_path / "exchange") as both:
+        monkeypatch.setattr(follow, "BACKOFF_S", (120.0, 120.0))
+        node = both.place.node("kr")
+        node.kill()
+        await until(lambda: "down" in both.seen())
+        await both.say(10)
+        node.start()
+        # It asks the other for what it missed, and is asked at once.
+        await both.all_heard(55)
