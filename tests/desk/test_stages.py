@@ -262,16 +262,16 @@ def refused(
 async def test_a_refusal_is_verified_kept_and_told_once(exchange: Exchange) -> None:
     identity = await sent(exchange)
     exchange.log.lacks = lambda node, leaf: node == NL
-    refused(exchange, identity)
+    refused(exchange, identity, rule="SENDER_ENDED")
     assert exchange.open(HAGUE).undelivered() == 1
     (event,) = await read(exchange, HAGUE, "minerals", "chips")
-    assert event == Refused(identity, "POLICY_AUDIENCE", "not for us", NL)
+    assert event == Refused(identity, "SENDER_ENDED", "not for us", NL)
     desk = exchange.open(HAGUE)
     assert desk.undelivered() == 0, "it is not asked for any more"
     readers = {reader.desk: reader for reader in desk.track(identity).readers}
     assert readers[MOTIE].refused is None
     assert [(r.refused.rule, r.refused.text) for r in readers.values() if r.refused] == 2 * [
-        ("POLICY_AUDIENCE", "not for us")
+        ("SENDER_ENDED", "not for us")
     ]
     assert [each.subject for each in await desk.verify_stages(identity)] == [f"taken by {KR}", f"refused by {NL}"]
     desk.close()
@@ -344,6 +344,27 @@ async def test_what_expires_undelivered_is_sealed_again_once(exchange: Exchange)
     assert (fresh.channel, fresh.marking) == (old.channel, old.marking)
 
 
+async def test_what_is_refused_for_want_of_a_document_is_sealed_again_at_once_and_once(exchange: Exchange) -> None:
+    """A key card of the other country was unknown here after a long outage: nobody may lose for it what was said."""
+    exchange.log.lacks = lambda node, leaf: node == NL
+    identity = await sent(exchange)
+    refused(exchange, identity, rule="POLICY_AUDIENCE")
+    told = await read(exchange, HAGUE, "minerals")
+    assert Refused(identity, "POLICY_AUDIENCE", "not for us", NL) in told
+    async with exchange.open(HAGUE) as desk:
+        await eventually(lambda: desk.track(identity).again)
+        assert await desk.flush(20) == 0
+        new = desk.track(identity).again
+        assert new
+    refused(exchange, new, rule="POLICY_AUDIENCE")
+    await read(exchange, HAGUE, "minerals")
+    async with exchange.open(HAGUE) as desk:
+        await asyncio.sleep(0.15)
+        assert desk.track(new).again is None, "a node that refuses everything does not make it endless"
+        assert desk.undelivered() == 0
+    assert len(await given(exchange, SEOUL, "minerals")) == 1, "said twice, given once"
+
+
 async def given(exchange: Exchange, name: str, channel: str) -> list[rep.Report]:
     async with exchange.open(name) as desk:
         return [delivery.report async for delivery in desk.subscribe(channel, follow=False)]
@@ -402,14 +423,20 @@ async def test_an_acknowledgement_of_what_was_not_sent_to_its_sender_is_not_beli
 
 
 async def test_what_was_not_given_is_not_acknowledged(exchange: Exchange) -> None:
-    identity = await sent(exchange, channel="alerts")
+    async with exchange.open(HAGUE) as desk:
+        identity, same = await desk.publish_all("alerts", [said("one"), said("two")])
+        assert await desk.flush(20) == 0
+    assert identity == same
     desk = exchange.open(SEOUL)
     desk._acknowledging.run = forever  # type: ignore[method-assign]
     async with desk:
         await desk._reading.fetch("alerts")
-        assert desk.unacknowledged() == 0
-        (delivery,) = [one async for one in desk.subscribe("alerts", follow=False)]
-        assert delivery.envelope == identity, "what was fetched is given to whoever reads"
+        assert desk.unacknowledged() == 0, "fetched, and given to nobody"
+        reading = desk.subscribe("alerts", follow=False)
+        assert (await anext(reading)).envelope == identity
+        desk._reading.note_given()
+        assert desk.unacknowledged() == 0, "half of it"
+        assert [one.envelope async for one in reading] == [identity]
     desk, _ = await asked(exchange, identity)
     assert {reader.desk for reader in desk.track(identity).readers if reader.opened} == {SEOUL}
     desk.close()
