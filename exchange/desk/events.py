@@ -323,7 +323,7 @@ class Unopened:
 
 @dataclass(frozen=True, slots=True)
 class SealedAgain:
-    """What an envelope said is said again in another: its time ended before these nodes had it."""
+    """What an envelope said is said again in another: its time ended before these nodes had it, or one refuses it."""
 
     old: bytes
     new: bytes
@@ -332,7 +332,7 @@ class SealedAgain:
     def __str__(self) -> str:
         """In words."""
         lacking = ", ".join(self.nodes)
-        return f"envelope {self.old.hex()[:16]} expired before {lacking} had it: sealed again as {self.new.hex()[:16]}"
+        return f"envelope {self.old.hex()[:16]} will not come to {lacking}: sealed again as {self.new.hex()[:16]}"
 
 
 def envelopes(count: int) -> str:

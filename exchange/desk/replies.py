@@ -13,15 +13,17 @@ from exchange.desk.deliveries import CONTROL
 from exchange.desk.events import Conflict, Delivery, Refused
 from exchange.desk.holdings import Holdings
 from exchange.desk.stages import Acknowledged, Denied
-from exchange.errors import ExpiredError, ProofError
+from exchange.errors import AudienceError, ExpiredError, PinnedError, ProofError
 from exchange.v1 import envelope_pb2 as env
 from exchange.v1 import exchange_pb2 as pb
 from exchange.v1 import report_pb2 as rep
 from keys.encoding import parse_canonical
 from keys.trust import MissingDocumentError
 
-NOT_FINAL: Final = frozenset({ExpiredError.reason})
-"""It came too late: it is sealed again when it expires here too."""
+TOO_LATE: Final = ExpiredError.reason
+"""It is sealed again when it expires here too."""
+SEAL_AGAIN: Final = frozenset({AudienceError.reason, PinnedError.reason})
+"""It was sealed without documents that are known by now: key cards of the other country, after a long outage."""
 
 
 class Replies:
@@ -53,7 +55,10 @@ class Replies:
         if self._sent(said.id) is None:
             return
         denied = Denied(said.node, said.time_ms, entry.data)
-        if own.archive.keep_refused(said.id, denied, final=said.rule not in NOT_FINAL):
+        again = said.rule in SEAL_AGAIN and not own.archive.says_again(said.id)
+        if again:
+            own.archive.expire(said.id)
+        if own.archive.keep_refused(said.id, denied, final=not again and said.rule != TOO_LATE):
             own.event(Refused(said.id, said.rule, said.text, said.node))
 
     def take_acknowledgements(self, received: Received, items: Iterable[rep.Item]) -> None:

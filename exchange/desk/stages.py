@@ -174,8 +174,17 @@ class Stages(DeskFile):
             ).fetchall()
         return [(identity, header, self.undelivered_at(identity)) for identity, header in rows]
 
+    def expire(self, identity: bytes) -> None:
+        """An envelope that is awaited is to be sealed again without waiting for its time; inside a transaction."""
+        self._db.execute("UPDATE awaited SET expire_ms = 0 WHERE id = ?", (identity,))
+
+    def says_again(self, identity: bytes) -> bool:
+        """Whether an envelope says again what another said."""
+        with failing(), self._lock:
+            return self._db.execute("SELECT 1 FROM again WHERE new = ?", (identity,)).fetchone() is not None
+
     def keep_sealed_again(self, old: bytes, new: bytes) -> None:
-        """Another envelope says what an expired one said; that one is awaited no more; inside a transaction."""
+        """Another envelope says what one said that will not arrive; that one is awaited no more; inside a transaction."""
         self._db.execute("INSERT OR IGNORE INTO again (old, new) VALUES (?, ?)", (old, new))
         self.give_up_on(old)
 

@@ -292,12 +292,18 @@ class Tracking:
 
     async def _seal_expired(self) -> None:
         own = self._own
+        if not await own.workers.run(own.archive.expired, own.clock(), 1):
+            return
+        try:
+            # What was refused for want of a document is sealed with it.
+            await self._link.synchronise()
+        except TocsinError as error:
+            log.info("not sealed again yet", desk=own.name, text=str(error))
+            return
         while rows := await own.workers.run(own.archive.expired, own.clock(), SEALED_AT_ONCE):
             nodes = {identity: tuple(sorted(lacking)) for identity, _, lacking in rows}
             for old, outcome in await self._sealing.seal_expired([(identity, header) for identity, header, _ in rows]):
                 if isinstance(outcome, TocsinError):
-                    own.event(
-                        Refused(old, outcome.reason, f"it expired undelivered and is not sealed again: {outcome}")
-                    )
+                    own.event(Refused(old, outcome.reason, f"it was not delivered and is not sealed again: {outcome}"))
                 elif outcome:
                     own.event(SealedAgain(old, outcome, nodes[old]))
