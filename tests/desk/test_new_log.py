@@ -134,6 +134,8 @@ async def test_a_new_log_that_denies_what_was_seen_is_refused_until_a_person_acc
         assert done.returncode == 0, done.stderr
     assert sorted(path.read_bytes() for path in proof.iterdir()) == sorted((clash.seen, clash.shown))
     async with world.open(READER) as reader:
+        # From its start: the same position is another entry's now.
+        assert reader.archive.cursor("minerals") == 0
         assert await read(reader) == ["three"]
         assert reader.archive.clashes() == [clash]
 

@@ -1,6 +1,7 @@
 """A node whose disk comes back from a backup while desks write: it stands back, goes on in a new log, and nothing is lost."""
 
 import asyncio
+import contextlib
 from typing import Final
 
 from exchange import checkpoint
@@ -8,6 +9,7 @@ from exchange.history import Seen
 from exchange.node import renewal
 from exchange.node.follow import Follower
 from exchange.store.sqlite import SqliteStore
+from exchange.wire import UnreachableError
 from keys import suite
 from keys.keystore import Keystore
 from keys.trust import Trust
@@ -15,6 +17,8 @@ from tests.simulation import disks, faults, scenarios
 from tests.simulation.exchange import Simulation
 from tests.simulation.machines import NodeMachine
 
+TRIES: Final = 30
+TRY_S: Final = 5.0
 TOLD_S: Final = 130.0
 """Within this time, back-off included, its desks and the other node have told it what they saw."""
 
@@ -28,14 +32,15 @@ async def restored_node(sim: Simulation) -> None:
         within_s=10.0,
         faults=(faults.cut, faults.reset, faults.desk_from_backup),
     )
-    await asyncio.gather(*writing, troubles, _node_from_backup(sim))
+    *_, machine = await asyncio.gather(*writing, troubles, _node_from_backup(sim))
+    await _goes_on(sim, machine)
     for desk in scenarios.GOVERNMENT:
         await sim.say(desk, scenarios.REPORTS)
     await sim.settle(within_s=scenarios.QUIET_S)
     _receipts_are_of_the_newest_log(sim)
 
 
-async def _node_from_backup(sim: Simulation) -> None:
+async def _node_from_backup(sim: Simulation) -> NodeMachine:
     chance = sim.loop.random
     machine = sim.nodes[chance.choice(sorted(sim.nodes))]
     await asyncio.sleep(chance.random() * 3)
@@ -45,6 +50,10 @@ async def _node_from_backup(sim: Simulation) -> None:
     disks.put_back(machine.database, older)
     machine.restored = True
     await machine.start()
+    return machine
+
+
+async def _goes_on(sim: Simulation, machine: NodeMachine) -> None:
     node = machine.node
     assert node is not None
     # The operator waits for everybody to say what they saw.
@@ -91,8 +100,15 @@ async def _renew(sim: Simulation, machine: NodeMachine, heads: dict[int, Seen]) 
     store = SqliteStore(fresh / "log.db")
     node = sim.make_node(machine, store, Trust(sim.founded.lineage), log_key)
     await node.start()
-    for peer in sim.nodes.keys() - {machine.name}:
-        await Follower(node, peer, connect=machine._connect, clock=machine.clock).catch_up()
+    (peer,) = sim.nodes.keys() - {machine.name}
+    for _ in range(TRIES):
+        with contextlib.suppress(UnreachableError):
+            await Follower(node, peer, connect=machine._connect, clock=machine.clock).catch_up()
+            break
+        # The link is cut: the command says so, and the operator tries again.
+        await asyncio.sleep(TRY_S)
+    else:
+        raise AssertionError(f"{peer} does not answer")
     await node.stop()
     fresh.rename(machine.directory / f"log-{number}")
 
