@@ -14,6 +14,7 @@ import typer
 
 from keys.cli import (
     agreement,
+    annex,
     audit,
     backup,
     ceremony,
@@ -62,6 +63,7 @@ app.add_typer(agreement.group, name="agreement")
 app.add_typer(ceremony.group, name="ceremony")
 app.add_typer(lineage.group, name="lineage")
 app.add_typer(roster.group, name="roster")
+app.add_typer(annex.group, name="annex")
 app.add_typer(staffing.mission_group, name="mission")
 app.add_typer(staffing.desk_group, name="desk")
 app.add_typer(staffing.node_group, name="node")

@@ -6,6 +6,7 @@ from keys.cli.book import Book
 from keys.documents import Document
 from keys.trust import MissingDocumentError, Trust, WrongLineageError
 from keys.trust import agreement as agreements
+from keys.trust import annex as annexes
 from keys.trust import party as parties
 from keys.v1 import documents_pb2 as pb
 
@@ -31,6 +32,8 @@ def require(document: Document, book: Book, *, now_ms: int) -> None:
             raise WrongLineageError("the document belongs to another exchange")
         if isinstance(body, pb.Roster):
             _roster(body, document, trust, now_ms)
+        if isinstance(body, pb.Annex):
+            _annex(body, book)
 
 
 def _party(body: pb.Party, document: Document, book: Book) -> None:
@@ -86,6 +89,14 @@ def _agreement(body: pb.Agreement, book: Book, now_ms: int) -> None:
             before.revocation_ms, max(before.lifetime_ms, body.lifetime_ms), max(before.skew_ms, body.skew_ms)
         ),
     )
+
+
+def _annex(body: pb.Annex, book: Book) -> None:
+    newest = book.newest("tocsin/1/annex")
+    before = documents.body(newest, pb.Annex) if newest is not None else pb.Annex()
+    if body.version != before.version + 1 or body.previous != (newest.digest if newest is not None else b""):
+        raise NotReadyError(f"annex {body.version} does not follow the newest one held, {before.version}")
+    annexes.check(body, before)
 
 
 def _roster(body: pb.Roster, document: Document, trust: Trust, now_ms: int) -> None:

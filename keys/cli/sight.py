@@ -6,7 +6,7 @@ from typing import Any
 from keys import documents, holders, staff, terms, words
 from keys.audit import subject
 from keys.cli.book import Book
-from keys.cli.terminal import now_ms
+from keys.cli.terminal import now_ms, printable
 from keys.documents import Document
 from keys.v1 import documents_pb2 as pb
 
@@ -63,6 +63,8 @@ def see(document: Document, book: Book) -> Shown:
         against, lines = _see_roster(document, body, book)
     elif isinstance(body, pb.Status):
         lines = _see_status(body)
+    elif isinstance(body, pb.Annex):
+        lines = _see_annex(body)
     else:
         lines = str(body).splitlines()
     return Shown(subject(document), document.digest, against, tuple(lines))
@@ -81,6 +83,13 @@ def _see_roster(document: Document, body: pb.Roster, book: Book) -> tuple[str, l
     if before is None or before.digest == document.digest:
         return "", staff.describe(agreement, body)
     return subject(before), staff.diff(agreement, trust.roster(body.party).body, body)
+
+
+def _see_annex(body: pb.Annex) -> list[str]:
+    lines = [f"in force from {terms.moment(body.effective_time_ms)}, in place of every threshold before"]
+    for one in body.thresholds:
+        lines.append(f"{printable(one.rule)} at {one.micro / 1e6:g}, {printable(one.item) or 'all items'}")
+    return lines
 
 
 def _see_status(body: pb.Status) -> list[str]:

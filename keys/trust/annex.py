@@ -7,6 +7,19 @@ from keys.trust.held import Held, check_chain
 from keys.v1 import documents_pb2 as pb
 
 
+def check(body: pb.Annex, before: pb.Annex) -> None:
+    """What an annex must keep to by itself and after the one before, an empty one if there is none.
+
+    Raises:
+        TrustError: It does not.
+    """
+    if before.version and body.effective_time_ms <= before.effective_time_ms:
+        raise TrustError("an annex takes effect after the one before")
+    rules = [(threshold.rule, threshold.item) for threshold in body.thresholds]
+    if rules != sorted(set(rules)) or not all(rule for rule, _ in rules):
+        raise TrustError("the thresholds of an annex are named, sorted by rule and item, and unique")
+
+
 def take(held: Held, document: Document, now_ms: int) -> tuple[str, ...]:
     """Take the next annex: the roster thresholds of all parties signed it."""
     if not held.agreements:
@@ -19,11 +32,7 @@ def take(held: Held, document: Document, now_ms: int) -> tuple[str, ...]:
     known = held.annexes[body.version - 1][0].digest if 0 < body.version <= before.version else None
     digest = before_document.digest if before_document else b""
     check_chain("annex", body.version, body.previous, before.version, digest, known, document)
-    if held.annexes and body.effective_time_ms <= before.effective_time_ms:
-        raise TrustError("an annex takes effect after the one before")
-    rules = [(threshold.rule, threshold.item) for threshold in body.thresholds]
-    if rules != sorted(set(rules)) or not all(rule for rule, _ in rules):
-        raise TrustError("the thresholds of an annex are named, sorted by rule and item, and unique")
+    check(body, before)
     held.annexes.append((document, body))
     held.hold(document)
     return (f"annex version {body.version} taken",)
