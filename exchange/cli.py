@@ -184,15 +184,10 @@ def node_run(
     directory: Annotated[Path, typer.Argument(help="Directory of the node.")], passphrase_file: PassphraseFile = None
 ) -> None:
     """Serve until interrupted."""
-    with contextlib.suppress(ImportError):
-        import uvloop
-
-        uvloop.install()
     running = nodes.App(directory, _passphrase(passphrase_file))
-    asyncio.run(
-        running.run(
-            ready=lambda: err.print(f"{running.settings.name} serves on {running.settings.endpoint}; Ctrl-C stops it")
-        )
+    nodes.serve(
+        running,
+        ready=lambda: err.print(f"{running.settings.name} serves on {running.settings.endpoint}; Ctrl-C stops it"),
     )
 
 

@@ -6,10 +6,11 @@ import gc
 import json
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 import grpc
 import structlog
@@ -61,6 +62,24 @@ ASK_S: Final = 3.0
 MAX_LATER: Final = 64
 
 log = structlog.get_logger("tocsin.node")
+
+
+def serve(app: "App", *, ready: Callable[[], None]) -> NoReturn:
+    """Serve until SIGTERM or SIGINT, finish what waits, and end the process.
+
+    The interpreter is not taken down: gRPC's threads may still be about to call into it, and crash when it is gone.
+
+    Raises:
+        TocsinError: It cannot start.
+    """
+    with contextlib.suppress(ImportError):
+        import uvloop
+
+        uvloop.install()
+    asyncio.run(app.run(ready=ready))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 class NodeSettings(files.Settings):
@@ -160,21 +179,22 @@ class App:
     """A running node."""
 
     directory: Path
-    passphrase: bytes = field(default=b"", repr=False)
+    passphrase: InitVar[bytes] = b""
     clock: Callable[[], int] = now_ms
     log: Path | None = None
     """Database of its log; None = the newest in the directory."""
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, passphrase: bytes) -> None:
         """Read settings and keys; nothing runs yet."""
         self.settings = files.load_settings(NodeSettings, self.directory / "node.toml")
-        with Keystore.open(self.directory / "node.keys", self.passphrase) as store:
-            log_keys = authority.load_log_keys(store)
-            self._cas = authority.load(store)
+        # Stays open: another process puts new keys into it, and a passphrase takes half a second each time.
+        self._keystore = authority.open_keystore(self.directory, passphrase)
+        self._log_keys = authority.load_log_keys(self._keystore)
+        self._cas = authority.load(self._keystore)
         first = next(iter(self._cas.values()))
         self._ca, self._ca_key = first.certificate, first.key
-        self._tls_key = tls.new_key()
-        self._leaf = self._issue_own(self._tls_key)
+        # One value, for handshakes read it on other threads.
+        self._own = self._issue_own()
         self.trust = Trust(bytes.fromhex(self.settings.lineage))
         self._workers = [ThreadWorkers(1, name=name) for name in ("store-read", "store-write", "sign")]
         workers, disk, signer = self._workers
@@ -182,14 +202,14 @@ class App:
             self.settings.name,
             store=SqliteStore(self.log or newest_log(self.directory)),
             trust=self.trust,
-            log_key=log_keys[0],
+            log_key=next(iter(self._log_keys.values())),
             clock=self.clock,
             workers=workers,
             disk=disk,
             signer=signer,
             quotas=self.settings.quotas(),
         )
-        self.node.log_keys.hold(log_keys)
+        self.node.log_keys.hold(list(self._log_keys.values()))
         self._shelf_workers = ThreadWorkers(1, name="shelf")
         self.shelf = Shelf(
             self.directory / "attachments",
@@ -200,17 +220,15 @@ class App:
         self._followers: dict[str, tuple[Follower, asyncio.Task[None]]] = {}
         self._bundle = (0, 0)
         self._certificates: tuple[int, bytes] = (-1, b"")
+        self._tending = asyncio.Lock()
         # What each listener shows: (CAs it trusts, its own certificate); the one that trusts none is that for enrolment.
         self._shown: dict[bool, tuple[bytes, bytes]] = {}
 
-    def _issue_own(self, key: tls.TlsKey) -> x509.Certificate:
-        return tls.issue(self._ca, self._ca_key, self.settings.name, key.public_key(), now_ms=self.clock())
-
-    def _renew_own(self) -> None:
-        """A new certificate, for a new key."""
+    def _issue_own(self) -> tls.Pair:
+        """A certificate of our own, for a new key."""
         key = tls.new_key()
-        # A handshake that falls between the two fails and is tried again: it asked for the certificate first.
-        self._tls_key, self._leaf = key, self._issue_own(key)
+        leaf = tls.issue(self._ca, self._ca_key, self.settings.name, key.public_key(), now_ms=self.clock())
+        return tls.Pair(leaf, key)
 
     def issue(self, desk: str, csr_der: bytes) -> tuple[bytes, bytes]:
         """A certificate for a desk this node hosts, from its request; (certificate, CA), DER.
@@ -238,15 +256,16 @@ class App:
         return known or tls.pem(self._ca)
 
     def _configuration(self, roots: bytes) -> grpc.ServerCertificateConfiguration:
-        pair = (tls.key_pem(self._tls_key), tls.pem(self._leaf))
+        own = self._own
+        pair = (tls.key_pem(own.key), tls.pem(own.certificate))
         made = grpc.ssl_server_certificate_configuration([pair], root_certificates=roots or None)
         self._shown[bool(roots)] = (roots, pair[1])
         return made
 
     def _fetch_configuration(self) -> grpc.ServerCertificateConfiguration | None:
         # Runs at each handshake, on a core thread: a new roster or a renewed leaf takes effect with no restart. Only what
-        # is new is given. gRPC swaps a configuration without a lock: under many handshakes at once that ends the process.
-        state = (self.trust.version, tls.pem(self._leaf))
+        # is new is given: gRPC swaps a configuration without a lock.
+        state = (self.trust.version, tls.pem(self._own.certificate))
         if state == self._certificates:
             return None
         try:
@@ -260,7 +279,7 @@ class App:
         return configuration
 
     def _fetch_enrol_configuration(self) -> grpc.ServerCertificateConfiguration | None:
-        return None if self._shown.get(False) == (b"", tls.pem(self._leaf)) else self._configuration(b"")
+        return None if self._shown.get(False) == (b"", tls.pem(self._own.certificate)) else self._configuration(b"")
 
     def connect(self, peer: str) -> grpc.aio.Channel:
         """A mutual-TLS channel to another node, whose CA alone is trusted for it.
@@ -273,7 +292,7 @@ class App:
         if entry is None or not cas:
             raise IdentityError(f"{peer} is in no roster, or has no usable CA there", name=peer)
         roots = b"".join(tls.pem(ca) for ca in cas)
-        credentials = grpc.ssl_channel_credentials(roots, tls.key_pem(self._tls_key), tls.pem(self._leaf))
+        credentials = grpc.ssl_channel_credentials(roots, tls.key_pem(self._own.key), tls.pem(self._own.certificate))
         options = [*wire.CLIENT_OPTIONS, ("grpc.ssl_target_name_override", peer)]
         return grpc.aio.secure_channel(entry.endpoint, credentials, options=options)
 
@@ -337,7 +356,7 @@ class App:
     async def _start(self, stack: contextlib.AsyncExitStack) -> None:
         await self._stand(stack)
         await self._ask_peers()
-        self._tend_keys()
+        await self._tend_keys()
         server, enrol = self._server(), self._enrol_server()
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
@@ -510,28 +529,30 @@ class App:
             return f"a roster of {party_of(self.settings.name)} that lists {self.settings.name}"
         return ""
 
-    def _tend_keys(self) -> None:
+    async def _tend_keys(self) -> None:
         """Change over to the CA and log keys that count now, take new ones from the keystore, destroy what is over."""
-        now, name = self.clock(), self.settings.name
-        with authority.open_keystore(self.directory, self.passphrase) as store:
+        async with self._tending:
+            now, name, store, run = self.clock(), self.settings.name, self._keystore, self._shelf_workers.run
             if self.trust.founded:
-                for old in authority.destroy_retired(store, self.trust, name, now_ms=now):
-                    log.info("old CA destroyed", name=old)
-                for old in authority.destroy_retired_log_keys(store, self.trust, name, now_ms=now):
-                    log.info("old log key destroyed", name=old)
-            self._cas = authority.load(store)
-            self.node.log_keys.hold(authority.load_log_keys(store))
-        chosen = authority.choose(self._cas, self.trust, self.settings.name, now_ms=now)
-        if chosen.certificate != self._ca:
-            self._ca, self._ca_key = chosen.certificate, chosen.key
-            self._renew_own()
-            log.info("CA changed")
+                # Documents are read here, for they change on this thread; the disk and the keys are another one's work.
+                for judge in (authority.retired, authority.retired_log_keys):
+                    for old in judge(store, self.trust, name, now_ms=now):
+                        await run(store.delete, old)
+                        log.info("old key destroyed", name=old)
+            self._log_keys = await run(authority.load_log_keys, store, self._log_keys)
+            self._cas = await run(authority.load, store)
+            self.node.log_keys.hold(list(self._log_keys.values()))
+            chosen = authority.choose(self._cas, self.trust, name, now_ms=now)
+            if chosen.certificate != self._ca:
+                self._ca, self._ca_key = chosen.certificate, chosen.key
+                self._own = self._issue_own()
+                log.info("CA changed")
 
     async def _tend(self) -> None:
-        self._tend_keys()
-        left_ms = self._leaf.not_valid_after_utc.timestamp() * 1000 - self.clock()
+        await self._tend_keys()
+        left_ms = self._own.certificate.not_valid_after_utc.timestamp() * 1000 - self.clock()
         if left_ms < RENEW_BEFORE_DAYS * founding.DAY_MS:
-            self._renew_own()
+            self._own = self._issue_own()
             log.info("certificate renewed")
         if dropped := await self._shelf_workers.run(self.shelf.tidy, self.clock()):
             log.info("attachments dropped by age", count=dropped)
@@ -546,7 +567,13 @@ class App:
             log.warning("status is stale: revocations may be unknown", party=party)
 
 
+_KEPT: Final[list[grpc.ServerCredentials]] = []
+"""To the end of the process: gRPC calls their fetcher from a thread of its own with no reference to it, also for a connection
+that came in while a server stopped."""
+
+
 def _listen(endpoint: str, credentials: grpc.ServerCredentials, *, calls: int, doors: Doors) -> grpc.aio.Server:
+    _KEPT.append(credentials)
     server = grpc.aio.server(options=wire.SERVER_OPTIONS, maximum_concurrent_rpcs=calls, interceptors=[doors])
     if not server.add_secure_port(endpoint, credentials):
         raise UsageError(f"cannot listen on {endpoint}", hint="is another node running there?")

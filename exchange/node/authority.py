@@ -3,6 +3,7 @@
 keys/node_keys.py says when which.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -54,25 +55,27 @@ def choose(cas: dict[bytes, tls.Pair], trust: Trust, node: str, *, now_ms: int) 
     return cas[shown] if shown is not None else next(iter(cas.values()))
 
 
-def destroy_retired(store: Keystore, trust: Trust, node: str, *, now_ms: int) -> tuple[str, ...]:
-    """Destroy the keys of CAs that were named once and are accepted by nobody any more; their names."""
+def retired(store: Keystore, trust: Trust, node: str, *, now_ms: int) -> tuple[str, ...]:
+    """Names of CAs that were named once and are accepted by nobody any more: to be destroyed."""
     accepted = node_keys.cas_accepted(trust, node, now_ms=now_ms)
     named = _named(trust, node)
     held = _names(store)
     gone = [name for der, name in held.items() if der in named and der not in accepted]
-    if not accepted or len(gone) == len(held):
-        return ()
-    for name in gone:
-        store.delete(name)
-    return tuple(gone)
+    return () if not accepted or len(gone) == len(held) else tuple(gone)
 
 
 # ---- log keys
 
 
-def load_log_keys(store: Keystore) -> list[suite.Signer]:
-    """The log keys in a node's keystore, the first one first."""
-    return [signer.load(store, name, suite.DESK_SUITE) for name in sorted(_log_names(store).values(), key=_age)]
+def load_log_keys(store: Keystore, have: Mapping[str, suite.Signer] | None = None) -> dict[str, suite.Signer]:
+    """The log keys in a node's keystore by name, the first one first; those that are loaded already as they are. Blocks.
+
+    Raises:
+        TocsinError: The keystore, or the token it refers to, does not give one.
+    """
+    loaded = have or {}
+    names = sorted(_log_names(store).values(), key=_age)
+    return {name: loaded.get(name) or signer.load(store, name, suite.DESK_SUITE) for name in names}
 
 
 def prepare_log_key(store: Keystore, trust: Trust, node: str) -> pb.PublicKey:
@@ -96,17 +99,12 @@ def prepare_log_key(store: Keystore, trust: Trust, node: str) -> pb.PublicKey:
     return founding.public_key(key, lineage=trust.lineage, party=party_of(node), name=node, role="log")
 
 
-def destroy_retired_log_keys(store: Keystore, trust: Trust, node: str, *, now_ms: int) -> tuple[str, ...]:
-    """Destroy log keys that were named once and sign no more; their names."""
+def retired_log_keys(store: Keystore, trust: Trust, node: str, *, now_ms: int) -> tuple[str, ...]:
+    """Names of log keys that were named once and sign no more: to be destroyed."""
     held = _log_names(store)
     signing = node_keys.log_keys_signing(trust, node, now_ms=now_ms, have=held)
     named = {key.key for key in trust.log_keys(node)}
-    gone = [name for public, name in held.items() if public in named and public not in signing]
-    if not signing:
-        return ()
-    for name in gone:
-        store.delete(name)
-    return tuple(gone)
+    return tuple(name for public, name in held.items() if public in named and public not in signing) if signing else ()
 
 
 def _log_names(store: Keystore) -> dict[bytes, str]:

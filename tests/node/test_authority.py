@@ -65,18 +65,18 @@ async def test_a_ca_is_replaced_while_the_node_serves(cluster: Cluster) -> None:
         published = now_ms()
         roster = world.parties["kr"].sign(drafts.next_roster(kr.trust, "kr", name_it, now_ms=published), "roster")
         await give(roster, kr)
-        kr._tend_keys()
-        assert kr._leaf.issuer == kr._ca.subject
+        await kr._tend_keys()
+        assert kr._own.certificate.issuer == kr._ca.subject
         assert kr._ca.public_bytes(tls.serialization.Encoding.DER) == old, "not before everybody knows"
         assert await reaches(nl, KR), "who lacks the roster gets in"
         await give(roster, nl)
         assert await reaches(nl, KR), "and who holds it"
         await asyncio.sleep(max(0, published + QUICK.revocation_ms + QUICK.skew_ms + 50 - now_ms()) / 1000)
-        kr._tend_keys()
+        await kr._tend_keys()
         assert kr._ca.public_bytes(tls.serialization.Encoding.DER) == old, "not before the peer confirmed it"
         said = world.parties["nl"].sign(drafts.next_status(nl.trust, "nl", now_ms=now_ms()), "status")
         await give(said, kr)
-        kr._tend_keys()
+        await kr._tend_keys()
         assert kr._ca.public_bytes(tls.serialization.Encoding.DER) == new
         assert await reaches(nl, KR)
         cluster.entries[KR].tls_ca = new
@@ -84,7 +84,7 @@ async def test_a_ca_is_replaced_while_the_node_serves(cluster: Cluster) -> None:
         renewed = await cluster.enrol(SENDER)
         assert tls.issued_by(renewed.certificate, tls.x509.load_der_x509_certificate(new))
         await asyncio.sleep(max(0, published + QUICK.pinned_ms + 50 - now_ms()) / 1000)
-        kr._tend_keys()
+        await kr._tend_keys()
         with authority.open_keystore(cluster.directory(KR), b"") as store:
             assert set(authority.load(store)) == {new}, "the old key is destroyed"
         # A new version of the documents, or an hour, and the callers are looked at again.

@@ -27,11 +27,11 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(node_keys, "_bounds", lambda *_: QUICK)
 
 
-def prepare(cluster: Cluster, app: App) -> docs.PublicKey:
+async def prepare(cluster: Cluster, app: App) -> docs.PublicKey:
     with authority.open_keystore(cluster.directory(KR), b"") as store:
         new = authority.prepare_log_key(store, app.trust, KR)
         assert authority.prepare_log_key(store, app.trust, KR).key == new.key, "one waits already"
-    app._tend_keys()
+    await app._tend_keys()
     return new
 
 
@@ -75,7 +75,7 @@ def lines(note: bytes, name: str) -> int:
 async def test_both_keys_sign_until_everybody_has_the_roster(cluster: Cluster) -> None:
     old = cluster.entries[KR].log_key
     async with cluster.app(KR).serving() as kr, cluster.app(NL).serving() as nl:
-        new = prepare(cluster, kr)
+        new = await prepare(cluster, kr)
         await grow(cluster, nl, kr)
         await in_step(kr, nl)
         assert lines(kr.node.checkpoint, KR) == 2, "it signs along before any roster names it"
@@ -104,12 +104,12 @@ async def test_both_keys_sign_until_everybody_has_the_roster(cluster: Cluster) -
         for key in (old, new):
             checkpoint.verify(kr.node.checkpoint, key.suite, key.key, name=KR)
         await asyncio.sleep(max(0, published + QUICK.revocation_ms + 2 * QUICK.skew_ms + 200 - now_ms()) / 1000)
-        kr._tend_keys()
+        await kr._tend_keys()
         await grow(cluster, nl, kr)
         await in_step(kr, nl)
         assert lines(kr.node.checkpoint, KR) == 1, "the old one is over"
         with authority.open_keystore(cluster.directory(KR), b"") as store:
-            assert [key.public for key in authority.load_log_keys(store)] == [new.key], "and destroyed"
+            assert [key.public for key in authority.load_log_keys(store).values()] == [new.key], "and destroyed"
         # What was cosigned before is good for ever, as evidence.
         kr.node.witnesses.verify(before, NL)
         nl.node.witnesses.verify(nl.node.witnesses.newest(), KR)
@@ -124,7 +124,7 @@ async def test_a_node_that_changes_at_once_is_followed_by_nobody(
 ) -> None:
     async with cluster.app(KR).serving() as kr, cluster.app(NL).serving() as nl:
         await in_step(kr, nl)
-        new = prepare(cluster, kr)
+        new = await prepare(cluster, kr)
         monkeypatch.setattr(node_keys, "log_keys_signing", lambda *_, **__: (new.key,))
         kr.node.log_keys.refresh()
         draft = drafts.next_status(kr.trust, "kr", now_ms=now_ms())

@@ -226,7 +226,7 @@ class Exchange:
             assert node is not None
             found[f"{party} CA"] = node.tls_ca
             found[f"{party} CA shown"] = digest(tls.pem(app._ca))
-            found[f"{party} TLS"] = app._tls_key.public_key().public_numbers().x.to_bytes(32, "big")
+            found[f"{party} TLS"] = app._own.key.public_key().public_numbers().x.to_bytes(32, "big")
             found[f"{party} log"] = app.node.log_keys.first.public
         for name, desk in self.desks.items():
             found[f"{name} signing"] = desk._own.key.public

@@ -157,8 +157,9 @@ def tend(machine: NodeMachine) -> None:
     assert machine.node is not None
     trust, now_ms = machine.node.trust, machine.clock()
     with authority.open_keystore(machine.directory, b"") as store:
-        authority.destroy_retired_log_keys(store, trust, machine.name, now_ms=now_ms)
-        machine.node.log_keys.hold(authority.load_log_keys(store))
+        for name in authority.retired_log_keys(store, trust, machine.name, now_ms=now_ms):
+            store.delete(name)
+        machine.node.log_keys.hold(list(authority.load_log_keys(store).values()))
 
 
 async def rotate_everything(sim: Simulation) -> None:
