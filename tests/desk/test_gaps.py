@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from exchange import envelope
-from exchange.desk import Delivery, Desk, Gap
+from exchange.desk import Delivery, Desk, Gap, Refused
 from exchange.desk import gaps as product
 from exchange.desk.archive import Archive
 from exchange.desk.gaps import Hold
@@ -258,6 +258,7 @@ async def test_order_and_wait_survive_a_restart(exchange: Exchange, monkeypatch:
             waiting.cancel()
     log(exchange, made[1])
     async with exchange.open(SEOUL) as desk:
+        await desk._reading.fetch("minerals")
         # Both are in the archive, the late one at a later place of the log.
         assert await read(desk) == ["text 2", "text 3"]
         assert desk.events() == []
@@ -330,3 +331,34 @@ async def test_a_claim_of_any_number_costs_little(exchange: Exchange, monkeypatc
         assert isinstance(event, Gap)
         assert event.last == 2**40 - 1
     assert len(calls) < 50
+
+
+async def test_what_was_refused_here_is_not_refused_again_when_it_is_given_for_its_number(exchange: Exchange) -> None:
+    made = sealed(exchange, 3)
+    suspended = memory.header_of(made[1].data)
+    suspended.expire_time_ms = suspended.create_time_ms + 15 * 24 * 3600_000
+    item = rep.Item(report=said("text 2")).SerializeToString()
+    cards = public_cards(exchange.log.trust, suspended)
+    bad = envelope.seal([item], suspended, key=exchange.world.desks[HAGUE], cards=cards)
+    header = memory.header_of(made[2].data)
+    header.prev_id = bad.id
+    last = envelope.seal([item], header, key=exchange.world.desks[HAGUE], cards=cards)
+    log(exchange, made[0], bad, last)
+    async with exchange.open(SEOUL) as desk:
+        assert await read(desk) == ["text 1", "text 2"]
+        events = desk.events()
+    assert [type(event) for event in events] == [Refused, Gap]
+
+
+async def test_nothing_is_shown_early_past_what_is_held_back(exchange: Exchange) -> None:
+    made = sealed(exchange, 4)
+    log(exchange, made[0], made[2])
+    desk = exchange.open(SEOUL)
+    reading, hold = desk._reading, Hold(desk._own)
+    answer = exchange.log.read("nl.seoul-1", pb.SubscribeRequest(channels=["minerals"]))
+    taken, _ = reading._take("minerals", answer, None, reading._early(hold), {}, hold)
+    assert [unread.seq for unread in taken] == [1]
+    _, _, shown = reading._early(hold).take(made[3].data, desk.trust.version)
+    assert shown == [], "number 4 would be given before 3, which waits for 2"
+    assert reading._early(Hold(desk._own)).take(made[3].data, desk.trust.version)[2], "where nothing is held it is"
+    desk.close()
