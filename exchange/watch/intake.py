@@ -17,7 +17,6 @@ from exchange.watch.months import month_of_ms, month_text
 from exchange.watch.notices import Notice, NoticeKind
 from exchange.watch.series import Grade, Observation, SeriesKey
 
-MAX_INDICATORS: Final = 64
 # A fault there spoils that part alone.
 SEPARABLE: Final = ("indicators[", "events[", "summary", "attachments", "sources[")
 
@@ -74,7 +73,7 @@ def readings(report: pb.Report, *, sender: str, received_ms: int, now_ms: int) -
         return Taken((), tuple(notices))  # no subject, no place, no id: nothing to file it under
     origin, grade = _source(report, reporter)
     out: list[Reading] = []
-    for index, indicator in enumerate(report.indicators[:MAX_INDICATORS]):
+    for index, indicator in enumerate(report.indicators):
         if any(field.startswith(f"indicators[{index}]") for field in bad):
             continue
         unit, value = _base(indicator)

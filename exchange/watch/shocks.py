@@ -181,7 +181,7 @@ def _statements(report: pb.Report, reporter: str, now_ms: int) -> tuple[list[_St
     origin, weight = _belief(report, reporter)
     out: list[_Statement] = []
     notices: list[Notice] = []
-    for index, event in enumerate(report.events[:64]):
+    for index, event in enumerate(report.events):
         # Faults of events are the board's to show; a bad event does not count.
         if any(field.startswith(f"events[{index}]") for field in bad):
             continue

@@ -11,7 +11,7 @@ from exchange.v1 import report_pb2 as pb
 from exchange.watch import board as module
 from exchange.watch import cadence, pooling
 from exchange.watch.board import Board
-from exchange.watch.intake import heading_of, item_of
+from exchange.watch.intake import heading_of, item_of, replaced
 from exchange.watch.notices import NoticeKind
 from exchange.watch.rules import RULES, SD_FLOOR, Direction, direction, score
 from tests.watch.reports import LAST, NOW, imports, report, stock, tell, tell_months
@@ -120,6 +120,18 @@ def test_a_mission_takes_back_its_own_word_alone() -> None:
     assert board.alarms(board.groups()[0]) == []
 
 
+def test_a_report_of_too_many_numbers_is_refused_whole_and_its_words_are_made_harmless() -> None:
+    one = report(5)
+    for _ in range(64):
+        one.indicators.add().CopyFrom(one.indicators[0])
+    board = Board()
+    assert kinds(tell(board, one)) == [NoticeKind.REFUSED]
+    assert board.groups() == []
+    strange = report(5, currency="\x1b[2J")
+    assert "\x1b" not in tell(board, strange).notices[0].text
+    assert len(replaced(pb.Report(withdraws=[bytes([n % 256]) * 16 for n in range(300)]))) == 128
+
+
 def test_national_codes_stay_apart_from_their_heading() -> None:
     national = pb.Subject(hs="81129289", hs_country="CN", item="gallium")
     assert item_of(national) == "81129289/CN"
@@ -219,6 +231,30 @@ def test_a_pool_without_history_or_voices_says_nothing() -> None:
     assert pooling.pool(flags, np.ones(12)).tail[10] == 1
     assert not pooling.pool(np.ones((3, 90)), np.ones(3)).alarm.any()
     assert not pooling.pool(np.full((12, 90), np.nan), np.ones(12)).alarm.any()
+
+
+def test_three_voices_are_no_pool_though_all_cry_at_once() -> None:
+    flags = np.zeros((4, 90))
+    flags[:, -1] = 1
+    assert pooling.pool(flags, np.ones(4)).alarm[-1]
+    assert pooling.pool(flags[:3], np.ones(3)).tail[-1] == 1
+
+
+def test_one_true_alarm_does_not_deafen_the_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    flags = (np.random.default_rng(5).random((12, 90)) < 0.1) * 1.0
+    flags[:, 60:63] = 1
+    flags[:8, -1] = 1
+    assert pooling.pool(flags, np.ones(12)).alarm[-1]
+    monkeypatch.setattr(pooling, "_WINSOR", 1e9)
+    assert not pooling.pool(flags, np.ones(12)).alarm[-1]
+
+
+def test_voices_are_bounded_and_many_series_of_one_mission_share_its_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    votes = [pooling.Vote("a", "paper", 1.0), pooling.Vote("a", "paper", 1.0), pooling.Vote("b", "paper", 1.0)]
+    (voice,) = pooling.voices(votes)
+    assert dict(voice.rows) == {0: 0.5, 1: 0.5, 2: 1.0}
+    monkeypatch.setattr(pooling, "MAX_VOICES", 2)
+    assert pooling.voices(votes)[0].reporters == ("a",)
 
 
 def test_no_single_voice_decides() -> None:
@@ -375,6 +411,22 @@ def test_the_first_to_report_a_month_does_not_silence_the_others() -> None:
     tell(board, imports(100, "2025-01", origin="customs-0"), sender="kr.m00/a")
     (alarm,) = pools(board, group)
     assert alarm.month == "2024-12"
+
+
+def test_a_pool_is_in_alarm_in_its_three_newest_months_alone() -> None:
+    board, group = quiet_board(8, lambda n: 260 if n < 7 else 100)
+    assert pools(board, group)
+    for number in range(8):
+        for month in ("2025-01", "2025-02"):
+            tell(
+                board,
+                imports(100, month, origin=f"customs-{number}"),
+                sender=f"kr.m{number:02d}/a",
+                at=NOW + 90 * 86_400_000,
+            )
+    assert pools(board, group)
+    tell(board, imports(100, "2025-03", origin="customs-0"), sender="kr.m00/a", at=NOW + 90 * 86_400_000)
+    assert pools(board, group) == []
 
 
 def test_an_old_alarm_is_no_news() -> None:

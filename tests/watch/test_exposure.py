@@ -216,6 +216,12 @@ def test_weeks_without_end_are_bounded_and_contested() -> None:
     assert figure.contested
 
 
+def test_figures_without_end_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(facts, "MAX_FIGURES", 1)
+    told = known(cover(4, sender="kr.motie/a", origin="x"), cover(4, sender="kr.motie/a", origin="x", place="JP"))
+    assert [need.consumer for need in told.stocks] == ["KR"]
+
+
 def test_a_stock_counts_with_the_demand_of_its_place_alone() -> None:
     def amount(kind: int, place: str) -> tuple[pb.Report, str]:
         return report(100, kind=kind, market=0, currency="", hs="281111", place=place), "nl.seoul/a"

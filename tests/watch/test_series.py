@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from exchange.v1 import report_pb2 as pb
 from exchange.watch import series as module
+from exchange.watch import stored as stored_module
 from exchange.watch.errors import ObservationError, SeriesBytesError
 from exchange.watch.months import month_number, month_text
 from exchange.watch.series import Grade, Observation, Series, SeriesKey
@@ -136,6 +137,37 @@ def test_no_bytes_raise_anything_but_a_series_error(at: int, byte: int, cut: boo
     except SeriesBytesError:
         return
     assert from_bytes(to_bytes(found)) == found or np.isnan([o.value or 0 for o in found.observations]).any()
+
+
+def stored(*observations: Observation) -> bytes:
+    """Bytes of a series that no `add` would have made."""
+    return to_bytes(Series(KEY, "KGM", "USD", observations))
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"tws2" + to_bytes(FULL)[4:], "magic"),
+        (to_bytes(FULL) + b"x", "after the end"),
+        (stored(*(said("2024-01", 1, 1, origin=str(n)) for n in range(17))), "origins"),
+        (stored(said("2024-01", 1, 2), said("2024-02", 1, 1)), "order"),
+        (stored(said("2024-13", 1, 1)), "observation"),
+        (stored(said("2024-01", math.nan, 1)), "observation"),
+    ],
+    ids=["magic", "more", "origins", "order", "period", "nan"],
+)
+def test_bytes_that_no_series_has_are_refused(data: bytes, said: str) -> None:
+    with pytest.raises(SeriesBytesError) as refused:
+        from_bytes(data)
+    assert refused.value.__suppress_context__
+    assert said in str(refused.value.__context__)
+
+
+def test_bytes_of_more_observations_than_a_series_holds_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert from_bytes(to_bytes(FULL)) == FULL
+    monkeypatch.setattr(stored_module, "MAX_OBSERVATIONS", 2)
+    with pytest.raises(SeriesBytesError):
+        from_bytes(to_bytes(FULL))
 
 
 @given(st.binary(max_size=200))
