@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from keys import transcript
+from keys import founding, transcript
 from keys.cli import files
 from keys.errors import TocsinError
 from keys.keystore import Keystore
@@ -116,6 +116,10 @@ def sign_roster(office: Office) -> None:
     office.sign("roster", "nl.next", "nl-staff", "nl.signed", *NEXT)
 
 
+def draw_roots(office: Office) -> None:
+    office.path("kr-2.party").write_bytes(founding.found_party("kr", now_ms=1).document.encode())
+
+
 def copy_keystore(office: Office) -> None:
     office.ok("backup", "kr-first.keys", "--out", "copy", *PW)
 
@@ -146,6 +150,10 @@ COMMANDS: dict[str, tuple[Prepare, tuple[str, ...]]] = {
     "party draft": (
         nothing,
         ("party", "draft", "kr", *(f"kr-{h}.part" for h in ("first", "second", "staff", "duty")), "--out", "x.draft"),
+    ),
+    "lineage new": (
+        draw_roots,
+        ("lineage", "new", "founding.bundle", "--lost", "kr", "--held", "kr-2.party", *HELD[2:], "--out", "x.anew"),
     ),
     "agreement draft": (nothing, ("agreement", "draft", "terms.toml", *HELD, "--out", "x.draft")),
     "agreement sign": (
