@@ -167,7 +167,9 @@ class Gaps:
 
     def _hear(self, channel: str, by_ms: int) -> None:
         own = self._own
-        for one in own.archive.take_broken(channel, max(0, by_ms)):
+        broken = sorted(own.archive.take_broken(channel, max(0, by_ms)), key=lambda one: one.next_by_ms)
+        # Of each the latest: who is silent is so in all streams.
+        for one in {one.sender: one for one in broken}.values():
             host = tls.hosting_node(own.trust, one.sender)
             # Of a desk that is in no roster any more nothing is expected.
             if host is not None:

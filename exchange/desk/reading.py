@@ -36,6 +36,7 @@ COMPARE_S: Final = 10.0
 # A clock that stands must not make a loop of waiting.
 LEAST_WAIT_S: Final = 0.05
 ASKED_AGAIN: Final = 64
+ASKED_AT_ONCE: Final = 16
 LOST: Final = "see `tocsin audit`; restore desk.db, or move it away and read again: the node has the log"
 
 
@@ -206,8 +207,10 @@ class Reading:
                     await self._witness.compare(stub, head)
             if not follow:
                 # There is no more to wait for.
-                taken, _ = await self._fill(stub, channel, hold, ahead, all_over=True)
-                yield taken
+                waits_s = 0.0
+                while waits_s is not None:
+                    taken, waits_s = await self._fill(stub, channel, hold, ahead, all_over=True)
+                    yield taken
         finally:
             answers.close()
             for glimpse in ahead.shown():
@@ -242,9 +245,17 @@ class Reading:
         again = {row.number for row in rows if row.told and row.number not in hold.asked}
         # What people were told of long ago is asked for once more with each new connection, the newest of it.
         hold.asked |= again - set(sorted(again)[-ASKED_AGAIN:])
+        left_to_ask = ASKED_AT_ONCE
         for row in rows:
+            if row.told and row.number in hold.asked:
+                continue
             over = all_over or hold.full or self._gaps.over(row)
             if row.number not in hold.asked or (over and not row.told):
+                left_to_ask -= 1
+                if left_to_ask < 0:
+                    # Whoever claims many numbers must not keep the channel from going on.
+                    waits_ms.append(0)
+                    break
                 hold.asked.add(row.number)
                 async for answer in asking.numbers(stub, row):
                     if isinstance(answer, pb.GetNumbersResponse):

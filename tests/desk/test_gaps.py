@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from exchange import envelope
-from exchange.desk import Delivery, Desk, Gap, Refused
+from exchange.desk import Delivery, Desk, Gap, Refused, reading
 from exchange.desk import gaps as product
 from exchange.desk.archive import Archive
 from exchange.desk.gaps import Hold
@@ -354,11 +354,31 @@ async def test_nothing_is_shown_early_past_what_is_held_back(exchange: Exchange)
     made = sealed(exchange, 4)
     log(exchange, made[0], made[2])
     desk = exchange.open(SEOUL)
-    reading, hold = desk._reading, Hold(desk._own)
+    one, hold = desk._reading, Hold(desk._own)
     answer = exchange.log.read("nl.seoul-1", pb.SubscribeRequest(channels=["minerals"]))
-    taken, _ = reading._take("minerals", answer, None, reading._early(hold), {}, hold)
+    taken, _ = one._take("minerals", answer, None, one._early(hold), {}, hold)
     assert [unread.seq for unread in taken] == [1]
-    _, _, shown = reading._early(hold).take(made[3].data, desk.trust.version)
+    _, _, shown = one._early(hold).take(made[3].data, desk.trust.version)
     assert shown == [], "number 4 would be given before 3, which waits for 2"
-    assert reading._early(Hold(desk._own)).take(made[3].data, desk.trust.version)[2], "where nothing is held it is"
+    assert one._early(Hold(desk._own)).take(made[3].data, desk.trust.version)[2], "where nothing is held it is"
     desk.close()
+
+
+async def test_many_gaps_are_asked_for_some_at_once(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is told all the same, and each of the others is read."""
+    monkeypatch.setattr(reading, "ASKED_AT_ONCE", 2)
+    made = sealed(exchange, 12)
+    log(exchange, *made[1::2])
+    fill, passes = reading.Reading._fill, list[int]()
+
+    async def counted(*args: Any, **named: Any) -> Any:
+        passes.append(1)
+        return await fill(*args, **named)
+
+    monkeypatch.setattr(reading.Reading, "_fill", counted)
+    async with exchange.open(SEOUL) as desk:
+        assert await read(desk) == [f"text {n}" for n in range(2, 13, 2)]
+        assert [(event.first, event.last) for event in desk.events() if isinstance(event, Gap)] == [
+            (n, n) for n in range(1, 12, 2)
+        ]
+    assert len(passes) >= 4
