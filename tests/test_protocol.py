@@ -12,7 +12,7 @@ from keys.errors import TocsinError
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs" / "PROTOCOL.md").read_text(encoding="utf-8")
 # What never leaves the machine is no protocol.
-LOCAL_REASONS = re.compile("(KEYSTORE|CEREMONY|TOKEN|COURIER_SHEET|WATCH).*")
+LOCAL_REASONS = re.compile("(KEYSTORE|CEREMONY|TOKEN|COURIER_SHEET|WATCH|DESK_IN_USE).*")
 LOCAL_LABELS = {"tocsin/1/keystore", "tocsin/1/archive", "tocsin/1/transcript"}
 
 
