@@ -32,6 +32,8 @@ def audit(node: Node) -> list[Finding]:
     report += [
         Finding(True, "own log", f"{by} saw it {size} long: restored from a backup?") for by, size in longer.items()
     ]
+    if node.barred is not None:
+        report.append(Finding(True, "own log", node.barred.words()))
     report += _kept(node)
     return report
 

@@ -153,6 +153,8 @@ async def test_a_restored_node_takes_nothing_and_says_what_to_do(cluster: Cluste
     # It remembers, also when nobody is there to tell it.
     async with cluster.app(KR).serving() as kr:
         assert kr.node.barred is not None
+        findings = await asyncio.to_thread(audit, kr.node)
+        assert any(finding.bad and "new-log" in finding.text for finding in findings)
 
 
 async def test_a_desk_that_saw_more_of_the_log_tells_its_node(cluster: Cluster) -> None:
