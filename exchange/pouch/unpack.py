@@ -15,7 +15,8 @@ from google.protobuf.message import DecodeError
 
 from exchange import checkpoint, envelope
 from exchange.checkpoint import Checkpoint
-from exchange.errors import LimitError, PouchError, ProofError
+from exchange.errors import LimitError, LogClashError, PouchError, ProofError
+from exchange.history import Seen, number_of, require_extends
 from exchange.merkle import verify_consistency, verify_inclusion
 from exchange.node.core import WAITS, Node
 from exchange.node.entries import hinted
@@ -117,14 +118,25 @@ class _Unpacking:
             raise PouchError(f"{self._manifest.sender} is in no roster held", hint="take its party's documents first")
         key = entry.log_key
         head = checkpoint.verify(self._manifest.checkpoint, key.suite, key.key, name=self._manifest.sender)
-        if head.origin != self._origin:
-            raise ProofError(
-                f"{self._manifest.sender} signed a head of {head.origin}, and {self._origin} is followed",
-                hint="a log that continues another is taken over the network first",
-            )
-        self._head = head
         stored = await self._node.stored_checkpoint(self._origin)
+        if head.origin != self._origin:
+            await self._another_log(head, stored)
+        self._head = head
         self._done.linked = self._extends(checkpoint.parse(stored) if stored else None, head)
+
+    async def _another_log(self, head: Checkpoint, stored: bytes) -> None:
+        """A pouch does not show how a log continues another: where one was seen, the network does, or a person accepts it."""
+        number_of(head.origin, self._manifest.sender)
+        if stored:
+            try:
+                require_extends(Seen.of(stored), Seen(head, self._manifest.checkpoint), ())
+            except LogClashError as error:
+                await self._node.clashes.keep(error)
+                error.hint = (
+                    f"follow it over the network, or ask its operator and `tocsin node accept-log DIR {head.origin}`"
+                )
+                raise
+        self._origin = head.origin
 
     def _extends(self, held: Checkpoint | None, head: Checkpoint) -> bool:
         if held is None or not held.size:
@@ -261,4 +273,5 @@ class _Unpacking:
             if manifest.next_position > self._head.size:
                 raise ProofError(f"{manifest.sender} counts beyond its own head")
             await self._node.move_cursor(self._origin, manifest.next_position, manifest.checkpoint).durable
+            self._node.follows(manifest.sender, self._origin)
             self._done.moved = True

@@ -43,11 +43,13 @@ def store_in(directory: Path, name: str) -> SqliteStore:
 
 
 @asynccontextmanager
-async def node(world: World, name: str, directory: Path, clock: Clock, *, empty: bool = False) -> AsyncIterator[Node]:
-    """A node that holds the world's documents, or only its lineage."""
+async def node(
+    world: World, name: str, directory: Path, clock: Clock, *, empty: bool = False, store: SqliteStore | None = None
+) -> AsyncIterator[Node]:
+    """A node that holds the world's documents, or only its lineage; over another store than the one in its directory."""
     running = Node(
         name,
-        store=store_in(directory, name),
+        store=store or store_in(directory, name),
         trust=Trust(world.lineage),
         log_key=world.log_keys[name],
         clock=clock,

@@ -6,10 +6,13 @@ from pathlib import Path
 import pytest
 
 from exchange import checkpoint
-from exchange.errors import PouchError, ProofError
+from exchange.errors import LogForkError, PouchError, ProofError
+from exchange.history import Seen
+from exchange.node import renewal
 from exchange.pouch import format as pouch
 from exchange.pouch.pack import pack, pack_outbox, packed_up_to
 from exchange.pouch.unpack import Unpacked, unpack
+from exchange.store.sqlite import SqliteStore
 from exchange.v1 import exchange_pb2 as api
 from exchange.v1 import pouch_pb2 as pb
 from keys import founding
@@ -111,6 +114,34 @@ async def test_one_way_pouches_follow_each_other_and_a_lost_one_is_named(tmp_pat
         again = await unpack(receiver, tmp_path / "2", clock=clock)
         assert (again.known, again.linked, again.moved) == (2, True, True)
         assert all(holds(receiver, one) for one in made)
+
+
+async def test_a_log_that_continues_another_is_taken_when_a_person_accepts_it(tmp_path: Path) -> None:
+    clock = Clock()
+    async with node(world(), KR, tmp_path, clock) as sender, node(world(), NL, tmp_path, clock) as receiver:
+        made = await publish(sender, world(), 2)
+        pack(sender, NL, tmp_path / "0", position=0, seen=0, now_ms=NOON)
+        assert (await unpack(receiver, tmp_path / "0", clock=clock)).moved
+        renewal.copy(sender.store, tmp_path / "log-2", {1: Seen.of(sender.checkpoint)})
+    store = SqliteStore(tmp_path / "log-2" / "log.db")
+    async with (
+        node(world(), KR, tmp_path, clock, store=store) as sender,
+        node(world(), NL, tmp_path, clock) as receiver,
+    ):
+        more = await publish(sender, world(), 1, stream=b"t" * 16)
+        assert packed_up_to(sender, NL) == 0
+        pack(sender, NL, tmp_path / "1", position=0, seen=0, now_ms=NOON)
+        with pytest.raises(LogForkError) as caught:
+            await unpack(receiver, tmp_path / "1", clock=clock)
+        assert f"accept-log DIR {sender.origin}" in caught.value.hint
+        assert not holds(receiver, more[0])
+        await receiver.accept(sender.origin)
+        done = await unpack(receiver, tmp_path / "1", clock=clock)
+        assert (done.taken, done.known, done.moved) == (1, len(made), True)
+        # Who saw no log of it takes the one it shows, and goes on in that.
+    async with node(world(), NL, tmp_path / "fresh", clock) as fresh:
+        assert (await unpack(fresh, tmp_path / "1", clock=clock)).moved
+        assert fresh.followed(KR) == f"tocsin/{KR}/2"
 
 
 async def test_receipts_and_cosignatures_come_back_in_the_other_pouch(tmp_path: Path) -> None:
