@@ -20,6 +20,8 @@ class PartyChain:
     status: tuple[Document, pb.Status] | None = None
     status_issues_ms: list[int] = field(default_factory=list)
     """Issue times of the statuses of the last day that were taken."""
+    voided_ms: int = 0
+    """When the Party document was issued that voided the last status; 0 = never. It stands in until the next status."""
     ended: dict[bytes, RosterView] = field(default_factory=dict)
     """Keys that the newest generation ended, and the first roster that did."""
 

@@ -41,6 +41,8 @@ def take(held: Held, document: Document, now_ms: int) -> tuple[str, ...]:
     held.hold(document)
     if body.status.generation != before.status.generation:
         restart_status(held, body.party)
+        # Its roots speak in it, as late as a status would: nobody was cut off from them because their key changed.
+        chain.voided_ms = min(body.issue_time_ms, now_ms)
     return (f"{body.party}: party document version {body.version} taken",)
 
 

@@ -253,13 +253,19 @@ class Trust:
         return chain.status[1] if chain and chain.status else None
 
     def stale(self, now_ms: int) -> tuple[str, ...]:
-        """Parties whose status is older than R: their revocations may be unknown to us."""
+        """Parties whose last word is older than R: their revocations may be unknown to us.
+
+        Their last word is their status; after a Party document with another status key that document, until the first
+        status under the new key.
+        """
         limit = self.agreement(now_ms).body.revocation_ms
-        return tuple(
-            party
-            for party in self.parties
-            if (status := self.status(party)) is None or status.issue_time_ms + limit < now_ms
-        )
+        return tuple(party for party in self.parties if self._last_word_ms(party) + limit < now_ms)
+
+    def _last_word_ms(self, party: str) -> int:
+        status, chain = self.status(party), self._held.chains.get(party)
+        if status is not None:
+            return status.issue_time_ms
+        return chain.voided_ms if chain else 0
 
     def desk_key(self, key: bytes) -> tuple[str, DeskKey] | None:
         """The desk and key behind a key identity, in any roster held; ended or not."""

@@ -554,6 +554,24 @@ def test_a_thief_of_the_status_key_fills_no_log(held: Trust, monkeypatch: pytest
         held.take(chains.next_status(after, "nl", version=version, now_ms=NOON + DAY), now_ms=late)
 
 
+def test_a_party_is_not_stale_because_it_replaced_its_status_key(held: Trust) -> None:
+    """The Party document that voids its status is its last word until the next one, and for no longer than R."""
+    limit = held.agreement(NOON).body.revocation_ms
+    key = suite.SigningKey.generate(suite.DESK_SUITE)
+    later = NOON + limit - 1000
+
+    def issued(body: pb.Party) -> None:
+        body.issue_time_ms = later
+
+    document = chains.next_party(world(), "kr", {"status": {"duty": key}}, issued)
+    assert "kr" in held.stale(later + 2000)
+    held.take(document, now_ms=later)
+    assert held.status("kr") is None, "the old status says nothing more"
+    assert "kr" not in held.stale(later)
+    assert "kr" not in held.stale(later + limit)
+    assert "kr" in held.stale(later + limit + 1)
+
+
 def test_a_frozen_status_goes_stale(held: Trust) -> None:
     limit = held.agreement(NOON).body.revocation_ms
     assert held.stale(NOON - 400 + limit) == ()
