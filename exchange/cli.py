@@ -168,6 +168,7 @@ def node_prepare(
     trust, _ = files.load_trust(directory / files.BUNDLE, bytes.fromhex(settings.lineage), now_ms=now_ms())
     if not trust.founded:
         raise UsageError(f"{directory} holds no documents", hint="put the ministry's bundle there first")
+    nodes.require_newest(directory, trust, settings.name)
     with authority.open_keystore(directory, _passphrase(passphrase_file)) as store:
         if kind is NodeKey.TLS_CA:
             data = authority.prepare(store, trust, settings.name, now_ms=now_ms())

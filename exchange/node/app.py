@@ -127,6 +127,24 @@ def status(directory: Path) -> dict[str, object]:
     return {"running": now_ms() - int(str(said["time_ms"])) < FRESH_STATUS_MS, **said}
 
 
+def require_newest(directory: Path, trust: Trust, node: str) -> None:
+    """Refuse documents from a node's bundle that are behind what the node itself said it holds.
+
+    By an older roster a key that is named already looks as if it still waited, and would be handed out again.
+
+    Raises:
+        UsageError: They are.
+    """
+    said = status(directory).get("roster") if (directory / STATUS).exists() else None
+    party = party_of(node)
+    held = list(trust.roster(party).number) if trust.has_roster(party) else []
+    if isinstance(said, list) and said > held:
+        raise UsageError(
+            f"{directory / files.BUNDLE} has roster {held or 'none'} of {party}, the node holds {said}",
+            hint="put the ministry's newest bundle there; the node takes it by itself",
+        )
+
+
 def init(
     directory: Path,
     settings: NodeSettings,
@@ -513,6 +531,7 @@ class App:
             },
             "stale": list(self.trust.stale(now)) if self.trust.founded else [],
             "waiting_for": self._waiting_for(),
+            "roster": self._own_roster(),
         }
         fresh = self.directory / "status.new"
         try:
@@ -520,6 +539,11 @@ class App:
             fresh.replace(self.directory / STATUS)
         except OSError as error:
             log.error("cannot write the status", text=str(error))
+
+    def _own_roster(self) -> list[int]:
+        """Generation and version of our party's newest roster held; empty before the first."""
+        party = party_of(self.settings.name)
+        return list(self.trust.roster(party).number) if self.trust.has_roster(party) else []
 
     def _waiting_for(self) -> str:
         """What this node lacks to serve anybody, in words; empty when nothing."""

@@ -5,12 +5,15 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from exchange import cli, files
 from exchange.node import authority
 from exchange.node.app import App
-from keys import private_file, signer, suite
+from keys import drafts, private_file, signer, suite
+from keys.errors import UsageError
 from keys.keystore import Keystore
-from tests.node.cluster import NODES, Cluster
+from tests.node.cluster import NODES, Cluster, give
 from tests.rotation.clock import Clock
 
 KR, _ = NODES
@@ -67,3 +70,21 @@ async def test_a_key_that_is_loaded_is_not_loaded_again(cluster: Cluster, monkey
         monkeypatch.setattr(signer, "load", None)
         await kr._tend_keys()
         assert kr._log_keys == held
+
+
+async def test_the_next_key_is_not_drawn_by_documents_the_node_is_ahead_of(cluster: Cluster) -> None:
+    """It would be the one that a roster from the network named since."""
+    bundle = cluster.directory(KR) / files.BUNDLE
+    old = bundle.read_bytes()
+    async with cluster.app(KR).serving() as kr:
+        draft = drafts.next_roster(kr.trust, "kr", lambda _: None, now_ms=kr.clock())
+        await give(cluster.world.parties["kr"].sign(draft, "roster"), kr)
+        kr._write_status()
+        newest = list(kr.trust.documents())
+    words = ["node", "prepare", "log", str(cluster.directory(KR)), "--out", str(cluster.root / "next")]
+    assert bundle.read_bytes() == old
+    said = CliRunner().invoke(cli.app, words)
+    assert isinstance(said.exception, UsageError)
+    assert "the node holds [1, 2]" in str(said.exception)
+    files.save_bundle(bundle, newest)
+    assert CliRunner().invoke(cli.app, words).exit_code == 0
