@@ -140,6 +140,33 @@ async def test_a_new_log_that_denies_what_was_seen_is_refused_until_a_person_acc
         assert reader.archive.clashes() == [clash]
 
 
+async def test_a_place_that_is_not_proved_is_none(world: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
+    await say(world, "one")
+    restore(world)
+    places = world.log.places
+
+    def lying(node: str, request: pb.GetPlacesRequest) -> pb.GetPlacesResponse:
+        answer = places(node, request)
+        for leaf in request.leaves:
+            answer.places.add(leaf=leaf, position=0, proof=world.log.proof(0))
+        return answer
+
+    with monkeypatch.context() as patched:
+        patched.setattr(world.log, "places", lying)
+        async with world.open(SENDER) as sender:
+            async with asyncio.timeout(20):
+                while "PROOF_BAD" not in sender.state:
+                    await asyncio.sleep(0.05)
+            [(_, identity, _)] = sender.archive.unmoved(9)
+            receipt = sender.archive.receipt(identity)
+            assert receipt is not None
+            assert checkpoint.parse(receipt[2]).origin == LOG1
+    async with world.open(SENDER) as sender:
+        async with asyncio.timeout(20):
+            while envelopes(world) < 1:
+                await asyncio.sleep(0.05)
+
+
 async def test_without_the_check_it_is_read(world: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
     await seen_two(world)
     restore(world, older=True)
