@@ -35,7 +35,7 @@ PUBLISHER: Final = "kr.the-hague/economic"
 ABROAD: Final = "nl.seoul/economic"
 COMPANY: Final = "nl.veldhoven-litho/supply"
 SINCE: Final = "2016-01"
-START_S: Final = 15.0
+START_S: Final = 60.0
 ARRIVE_S: Final = 60.0
 
 

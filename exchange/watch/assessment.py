@@ -35,6 +35,7 @@ class Shock:
         probability: That it is so, 0 to 1: Admiralty weights of independent origins, or the confidence of the alarm.
         reporters: Missions that say so, sorted.
         reference: Number of the notice, or the reason of the alarm; "" = none.
+        eased_ms: When an earlier one of the same kind was eased, ms UTC: this one was taken anew; 0 = no such one.
     """
 
     kind: int
@@ -49,6 +50,7 @@ class Shock:
     probability: float = 0.0
     reporters: tuple[str, ...] = ()
     reference: str = ""
+    eased_ms: int = 0
 
 
 class Effect(Enum):

@@ -254,9 +254,10 @@ def _figure(said: list[_Said], consumer: str, *, share: bool) -> Figure:
 
 def _alone(voices: Sequence[_Said], consumer: str) -> str:
     """The mission whose word alone it is: one of the country that the figure is about needs no second."""
+    # One voice an origin, so two missions here are two origins as well.
     missions = {one.reporter for one in voices}
     own = any(name[:2].upper() == consumer for name in missions)
-    return "" if own or (len(voices) > 1 and len(missions) > 1) else min(missions)
+    return "" if own or len(missions) > 1 else min(missions)
 
 
 def _held_against(published: Mapping[str, Figure], said: Mapping[str, Figure]) -> dict[str, Figure]:

@@ -42,6 +42,7 @@ TICK_S: Final = 30.0
 CALM_MONTHS: Final = 2  # in alarm no more for so long, it is over
 NEWS_MONTHS: Final = VALID_MONTHS + 3  # with lag; an alarm about older months is history, not news
 AT_ONCE: Final = 16
+ID_BYTES: Final = 16
 MAX_TIMES: Final = 25
 MAX_NOTICES: Final = 1000
 
@@ -225,13 +226,8 @@ class Watch:
 
     def _raise_shock(self, key: ShockKey, setting: Setting) -> None:
         shock = self._shocks.shock(key, now_ms=setting.now_ms)
-        standing = {one.report_ids for one in self._shocks.current(now_ms=setting.now_ms)}
-        chain = self._shock_chain(key)
-        if shock is None or shock.report_ids not in standing:
-            if chain is not None:
-                why = "nobody says so any more" if shock is None else "it has ended or is eased"
-                self._end(chain, setting, pb.ALERT_STEP_UNSPECIFIED if shock is None else pb.ALERT_STEP_RESOLVED, why)
-            return
+        if shock is None or shock not in self._shocks.current(now_ms=setting.now_ms):
+            return  # `_tend` ends its alert
         cited = [
             one
             for mission in shock.reporters
@@ -244,7 +240,8 @@ class Watch:
         assessed = self._assessed(shock, setting)
         figures = self._figures(assessed)
         fresh = alerts.of_event(event, cited, setting, random=os.urandom(10), assessed=assessed, figures=figures)
-        self._raise(_event_key(key), fresh, alerts.with_figures(cited, figures))
+        episode = shock.eased_ms.to_bytes(8, "big") if shock.eased_ms else b""
+        self._raise(_event_key(key), fresh, alerts.with_figures(cited, figures), episode)
 
     def _assessed(self, cause: Shock | Alarm, setting: Setting) -> tuple[Assessment, ...]:
         facts: Facts = self._base.with_reports(self._filing.figures(), self._graph, now_ms=setting.now_ms)
@@ -255,11 +252,13 @@ class Watch:
         refs = dict.fromkeys(ref for one in assessed for ref in one.figures)
         return [cited for mission, report in refs if (cited := self._filing.cite(mission, report)) is not None]
 
-    def _raise(self, key: str, fresh: pb.Alert, cited: list[Cited]) -> None:
+    def _raise(self, key: str, fresh: pb.Alert, cited: list[Cited], episode: bytes = b"") -> None:
         chain = self._running(fresh)
         if chain is None:
-            if self._archive.sheet("alerted", key) is None:
-                self._keep(key, fresh, cited)
+            alerted = self._archive.sheet("alerted", key)
+            # A measure that was eased and is taken anew is another thing to warn of.
+            if alerted is None or alerted[ID_BYTES:] != episode:
+                self._keep(key, fresh, cited, episode=episode)
         elif mission_of(chain.root.sender) == self._mission and not alerts.same_facts(chain.alert, fresh):
             if fresh.certainty < chain.alert.certainty and fresh.basis.period == chain.alert.basis.period:
                 why = "Less sure than before."
@@ -275,13 +274,24 @@ class Watch:
                 return chain
         return None
 
-    def _shock_chain(self, key: ShockKey) -> Chain | None:
-        for chain in self._own_chains():
-            if chain.alert.basis.screen == alerts.EVENT and self._archive.sheet("alerted", _event_key(key)) == bytes(
-                chain.root.said.id
-            ):
-                return chain
-        return None
+    def _end_shock(self, chain: Chain, standing: list[Shock], setting: Setting) -> bool:
+        """End the alert of a shock that is withdrawn, eased or over; an easing names it in a report of its own."""
+        if chain.alert.basis.screen != alerts.EVENT:
+            return False
+        keys = dict.fromkeys(key for one in chain.alert.evidence for key in self._shocks.told_by(bytes(one.id)))
+        for key in keys:
+            alerted = self._archive.sheet("alerted", _event_key(key)) or b""
+            if alerted[:ID_BYTES] != bytes(chain.root.said.id):
+                continue
+            shock = self._shocks.shock(key, now_ms=setting.now_ms)
+            if shock is None:
+                self._end(chain, setting, pb.ALERT_STEP_UNSPECIFIED, "nobody says so any more")
+            elif shock not in standing:
+                self._end(chain, setting, pb.ALERT_STEP_RESOLVED, "it has ended or is eased")
+            else:
+                return False
+            return True
+        return False
 
     def _own_chains(self) -> list[Chain]:
         now = self._desk.clock()
@@ -315,7 +325,12 @@ class Watch:
         for notice in cadence.missing(self._duties(), now_ms=setting.now_ms):
             if all(notice.text != one.text for one in self.notices):
                 self._notice(notice)
+        standing = self._shocks.current(now_ms=setting.now_ms)
+        waits = self._waiting()
         for chain in self._own_chains():
+            # What was decided of it and could not be sent yet is not decided again.
+            if bytes(chain.root.said.id) in waits or self._end_shock(chain, standing, setting):
+                continue
             if chain.overdue(setting.now_ms):
                 fresh = pb.Alert()
                 fresh.CopyFrom(chain.alert)
@@ -327,7 +342,14 @@ class Watch:
     # ---- sending
 
     def _keep(
-        self, key: str, alert: pb.Alert, cited: list[Cited], *, marking: int = 0, named: tuple[str, ...] = ()
+        self,
+        key: str,
+        alert: pb.Alert,
+        cited: list[Cited],
+        *,
+        marking: int = 0,
+        named: tuple[str, ...] = (),
+        episode: bytes = b"",
     ) -> None:
         """Decide once: the key and the message are durable before it is sent, so that a crash neither loses nor repeats it."""
         if cited:
@@ -337,8 +359,14 @@ class Watch:
         identity = bytes(alert.id)
         with self._archive.transaction():
             if key:
-                self._archive.put_sheet("alerted", key, identity)
+                self._archive.put_sheet("alerted", key, identity + episode)
             self._archive.put_sheet("pending", identity.hex(), json.dumps(row).encode())
+
+    def _waiting(self) -> set[bytes]:
+        """Ids of the alerts that messages which are not sent yet refer to."""
+        rows = (json.loads(data) for data in self._archive.sheets("pending", ""))
+        said = (pb.Alert.FromString(bytes.fromhex(row["alert"])) for row in rows)
+        return {bytes(one.id) for alert in said for one in alert.references}
 
     async def _send(self) -> int:
         sent = 0

@@ -5,7 +5,7 @@ statements: nobody widens what another mission said. A statement is taken back b
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from exchange.report import problems
@@ -124,12 +124,31 @@ class Shocks:
     def shock(self, key: ShockKey, *, now_ms: int) -> Shock | None:
         """A shock as it stands; None if nobody says so any more."""
         said = self._said.get(key)
-        return _joined(key, said, now_ms) if said else None
+        return self._standing(key, said, self._easings(now_ms), now_ms) if said else None
+
+    def _easings(self, now_ms: int) -> list[Shock]:
+        """Easings, one for each date: an earlier one does not stand for a later one of the same measure."""
+        out = []
+        for key, said in self._said.items():
+            if key.kind == pb.EVENT_KIND_EASING:
+                for start in {one.start_ms for one in said}:
+                    out.append(_joined(key, [one for one in said if one.start_ms == start], now_ms))
+        return out
+
+    def _standing(self, key: ShockKey, said: list[_Statement], easings: Iterable[Shock], now_ms: int) -> Shock:
+        """A shock; what was said of it before it was eased counts no more once it was taken anew."""
+        eased = 0
+        for easing in easings:
+            before = [one for one in said if one.start_ms <= easing.start_ms]
+            if before and eases(easing, _joined(key, before, now_ms)):
+                eased = max(eased, easing.start_ms)
+        anew = [one for one in said if one.start_ms > eased] if eased else []
+        return replace(_joined(key, anew, now_ms), eased_ms=eased) if anew else _joined(key, said, now_ms)
 
     def current(self, *, now_ms: int) -> list[Shock]:
         """Shocks that have not ended and are not eased, in the order in which they were first heard."""
-        known = [one for key in self._said if (one := self.shock(key, now_ms=now_ms)) is not None]
-        easings = [one for one in known if one.kind == pb.EVENT_KIND_EASING]
+        easings = self._easings(now_ms)
+        known = [self._standing(key, said, easings, now_ms) for key, said in self._said.items() if said]
         out = []
         for one in known:
             over = 0 < one.expected_end_ms <= now_ms or any(eases(easing, one) for easing in easings)

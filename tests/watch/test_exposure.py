@@ -205,6 +205,16 @@ def test_one_origin_at_many_missions_is_one_voice() -> None:
     assert (figure.value, figure.origins) == (pytest.approx(4), 3)
 
 
+def test_of_one_origin_the_best_graded_word_counts_whatever_came_last() -> None:
+    def graded(weeks: float, sender: str, grade: int) -> tuple[pb.Report, str]:
+        one, _ = cover(weeks, sender=sender, origin="paper")
+        one.sources[0].reliability = one.sources[0].credibility = grade  # type: ignore[assignment]
+        return one, sender
+
+    assert known(graded(4, "nl.a/a", 1), graded(0, "zz.b/a", 5)).stocks[HF].value == pytest.approx(4)
+    assert known(graded(0, "zz.b/a", 5), graded(4, "nl.a/a", 1)).stocks[HF].value == pytest.approx(4)
+
+
 def test_an_old_stock_and_a_negative_one_are_not_known() -> None:
     assert HF not in known(cover(4, sender="nl.seoul/a", origin="x", period="2024-05")).stocks
     assert HF not in known(cover(-4, sender="nl.seoul/a", origin="x")).stocks
@@ -277,6 +287,8 @@ def test_one_mission_alone_makes_no_other_supplier_smaller() -> None:
 
 def test_a_stock_abroad_on_one_word_is_said_so_until_a_second_mission_says_it() -> None:
     own = known(cover(4, sender="kr.motie/a", origin="x")).stocks[HF]
+    quoted = known(cover(4, sender="nl.seoul/a", origin="paper"), cover(4, sender="nl.bz/a", origin="paper")).stocks[HF]
+    assert quoted.alone  # one newspaper at two missions
     lone = known(cover(4, sender="nl.seoul/a", origin="x")).stocks[HF]
     twice = known(cover(4, sender="nl.seoul/a", origin="x"), cover(4, sender="nl.bz/a", origin="y")).stocks[HF]
     same = known(cover(4, sender="nl.seoul/a", origin="x"), cover(4, sender="nl.seoul/b", origin="y")).stocks[HF]

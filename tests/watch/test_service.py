@@ -210,6 +210,19 @@ async def test_a_withdrawn_notice_cancels_its_alert(exchange: Exchange) -> None:
     assert chain.state is State.CANCELLED
 
 
+async def test_a_measure_taken_anew_after_it_was_eased_is_warned_of_anew(exchange: Exchange) -> None:
+    said = [notice() for _ in range(3)]
+    said[1].events[0].kind = pb.EVENT_KIND_EASING
+    for one, date in zip(said, ("2026-09-10", "2026-09-14", "2026-09-18"), strict=True):
+        one.events[0].public_date = one.events[0].start_date = date
+        await tell(exchange, one)
+        assert await watch(exchange) == 1, date
+        assert await watch(exchange) == 0
+    first, second = sorted(await at(exchange, HAGUE), key=lambda one: one.alert.onset_time_ms)
+    assert (first.state, second.state) == (State.RESOLVED, State.ISSUED)
+    assert "in force from 2026-09-18" in second.alert.headline[0].text
+
+
 async def test_nobody_answers_and_it_is_escalated_once(exchange: Exchange) -> None:
     await tell(exchange, notice())
     await watch(exchange)
@@ -219,6 +232,27 @@ async def test_nobody_answers_and_it_is_escalated_once(exchange: Exchange) -> No
     (chain,) = await at(exchange, HAGUE)
     assert chain.state is State.ESCALATED
     assert sum(1 for one in chain.said if isinstance(one.said, pb.Alert)) == 1
+
+
+async def test_an_end_that_cannot_be_sent_is_decided_once(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = notice()
+    await tell(exchange, first)
+    await watch(exchange)
+    await tell(exchange, pb.Report(id=fresh_id(), withdraws=[first.id]))
+
+    async def waits(self: Watch) -> int:
+        return 0
+
+    async with exchange.open(SEOUL) as desk:
+        with monkeypatch.context() as patch:
+            patch.setattr(Watch, "_send", waits)
+            service = Watch(desk)
+            await run_once(desk, service)
+            await service.step()
+            assert len(desk.archive.sheets("pending", "")) == 1
+    assert await watch(exchange) == 1
+    (chain,) = await at(exchange, HAGUE)
+    assert chain.state is State.CANCELLED
 
 
 async def test_it_is_computed_again_from_its_evidence_on_both_sides(

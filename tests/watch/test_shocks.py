@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from exchange.report.faults import MAX_PROBLEMS
 from exchange.v1 import report_pb2 as pb
 from exchange.watch import assess as module
 from exchange.watch import shocks as shocks_module
@@ -310,14 +311,21 @@ def test_an_end_and_an_easing_end_it_but_not_on_a_lone_bad_word() -> None:
     known, later = Shocks(), ms("2019-09-02")
     known.take(HF, sender="nl.tokyo/a", now_ms=DAY)
 
-    def ease(hs: str, actor: str, grade: tuple[int, int]) -> int:
-        one = notice(pb.EVENT_KIND_EASING, [hs], [actor], public="2019-08-30", start="2019-08-30", grade=grade)
+    def ease(
+        hs: str, actor: str, grade: tuple[int, int], *, start: str = "2019-08-30", affected: Sequence[str] = ()
+    ) -> int:
+        one = notice(
+            pb.EVENT_KIND_EASING, [hs], [actor], public="2019-08-30", start=start, grade=grade, affected=affected
+        )
         known.take(one, sender="zz.nowhere/a", now_ms=later)
         return len(standing(known, later))
 
     assert ease("281111", "JP", (5, 5)) == 1
     assert ease("370790", "JP", (1, 1)) == 1
     assert ease("281111", "CN", (1, 1)) == 1
+    assert ease("281111", "JP", (1, 1), start="2019-06-01") == 1  # before it began
+    assert ease("281111", "JP", (1, 1), start="2019-10-01") == 1  # not in force yet
+    assert ease("281111", "JP", (1, 1), affected=("NL",)) == 1  # for others alone
     assert ease("281111", "JP", (1, 1)) == 0
 
 
@@ -359,3 +367,69 @@ def test_a_surge_of_demand_takes_nothing_away() -> None:
     known.take(notice(pb.EVENT_KIND_DEMAND_SURGE, ["854232"], [], public="2019-07-01", start="2019-07-01", place="US"),
                sender="nl.tokyo/a", now_ms=DAY)  # fmt: skip
     assert standing(known) == []
+
+
+def test_a_measure_that_is_taken_anew_after_it_was_eased_is_a_shock_again() -> None:
+    known, later = Shocks(), ms("2020-02-01")
+    known.take(HF, sender="nl.tokyo/a", now_ms=DAY)
+    eased = notice(pb.EVENT_KIND_EASING, ["281111"], ["JP"], public="2019-08-30", start="2019-08-30")
+    known.take(eased, sender="nl.tokyo/a", now_ms=ms("2019-09-02"))
+    assert standing(known, later) == []
+    # A worse graded mission says so; what was said before the easing does not hold it down.
+    anew = notice(CONTROL, ["281111"], ["JP"], public="2020-01-10", start="2020-01-15", grade=(3, 3))
+    known.take(anew, sender="nl.seoul/a", now_ms=later)
+    (shock,) = standing(known, later)
+    assert (shock.start_ms, shock.report_ids, shock.eased_ms) == (ms("2020-01-15"), (anew.id,), ms("2019-08-30"))
+    again = notice(pb.EVENT_KIND_EASING, ["281111"], ["JP"], public="2020-03-01", start="2020-03-01")
+    known.take(again, sender="nl.tokyo/a", now_ms=ms("2020-03-02"))
+    assert standing(known, ms("2020-03-02")) == []
+
+
+def test_the_same_report_twice_is_one_statement() -> None:
+    known = Shocks()
+    assert len(known.take(HF, sender="nl.tokyo/a", now_ms=DAY).keys) == 1
+    assert known.take(HF, sender="nl.tokyo/b", now_ms=DAY).keys == ()
+    known.take(pb.Report(id=new_id(), withdraws=[HF.id]), sender="nl.tokyo/a", now_ms=DAY)
+    assert known._of_reporter["nl.tokyo"] == 0
+
+
+def test_a_paper_quoted_by_a_bad_source_too_is_believed_as_by_the_best() -> None:
+    known = Shocks()
+    for sender, grade in (("nl.tokyo/a", (1, 1)), ("nl.seoul/a", (5, 5))):
+        one = notice(CONTROL, ["281111"], ["JP"], public="2019-07-01", start="2019-07-04", origin="paper", grade=grade)
+        known.take(one, sender=sender, now_ms=DAY)
+    assert standing(known)[0].probability == 1
+
+
+def test_an_event_of_a_report_that_is_none_does_not_count_nor_one_behind_more_faults_than_are_looked_for() -> None:
+    broken, hidden = pb.Report(), pb.Report()
+    for copy in (broken, hidden):
+        copy.CopyFrom(HF)
+        copy.id = new_id()
+    broken.subject.hs = "12345"
+    for _ in range(MAX_PROBLEMS):
+        hidden.indicators.add(kind=pb.INDICATOR_KIND_STOCK, value=-1, unit="KGM", period="2019-06")
+    hidden.events[0].hs.append("12")
+    for one in (broken, hidden):
+        known = Shocks()
+        known.take(one, sender="nl.tokyo/a", now_ms=DAY)
+        assert standing(known) == []
+    # With a few faults elsewhere a sound event counts.
+    few = pb.Report()
+    few.CopyFrom(HF)
+    few.indicators.add(kind=pb.INDICATOR_KIND_STOCK, value=-1, unit="KGM", period="2019-06")
+    known = Shocks()
+    known.take(few, sender="nl.tokyo/a", now_ms=DAY)
+    assert len(standing(known)) == 1
+
+
+@pytest.mark.parametrize("text", ["x" * 201, "\x1b[2Jnotice", "a\nb"])
+def test_the_number_of_a_notice_does_no_harm(text: str) -> None:
+    one = pb.Report()
+    one.CopyFrom(HF)
+    one.events[0].reference = text
+    known = Shocks()
+    known.take(one, sender="nl.tokyo/a", now_ms=DAY)
+    for shock in standing(known):
+        assert len(shock.reference) <= 200
+        assert shock.reference.isprintable()
