@@ -238,6 +238,10 @@ def test_three_voices_are_no_pool_though_all_cry_at_once() -> None:
     flags[:, -1] = 1
     assert pooling.pool(flags, np.ones(4)).alarm[-1]
     assert pooling.pool(flags[:3], np.ones(3)).tail[-1] == 1
+    # Nor three of many that spoke before.
+    few = np.vstack([flags, np.zeros((8, 90))])
+    few[3:, -1] = np.nan
+    assert pooling.pool(few, np.ones(12)).tail[-1] == 1
 
 
 def test_one_true_alarm_does_not_deafen_the_pool(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,9 +57,11 @@ def test_a_graph_is_bounded_and_a_deep_one_is_no_trouble(monkeypatch: pytest.Mon
     chain = [Edge(f"m{i}", f"m{i + 1}", Relation.FEEDS, 3) for i in range(3999)]
     deep = build(nodes, chain)
     assert by_node(spread(deep, Facts(), {"m0": 0.5}, country="KR"))["m3999"].share_at_risk == 0.5
-    monkeypatch.setattr(graph, "MAX_NODES", 3999)
-    with pytest.raises(WatchInputError, match="more than"):
-        build(nodes, chain)
+    for name in ("MAX_NODES", "MAX_EDGES"):
+        with monkeypatch.context() as patch:
+            patch.setattr(graph, name, 3998)
+            with pytest.raises(WatchInputError, match="more than"):
+                build(nodes, chain)
 
 
 def test_a_target_gets_as_much_as_the_input_it_gets_least_of() -> None:

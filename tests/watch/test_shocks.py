@@ -158,6 +158,23 @@ def test_a_zero_stock_on_one_word_is_named_and_lowers_certainty(monkeypatch: pyt
     assert told(HF, "2019-07-04", lone).certainty == pb.CERTAINTY_OBSERVED
 
 
+@pytest.mark.parametrize("what", ["shares", "stocks", "transits"])
+def test_what_is_contested_is_said_and_lowers_certainty(what: str) -> None:
+    need = Need("hydrogen-fluoride", "KR")
+    known = getattr(FULL, what)[need]
+    doubted = (
+        {"JP": replace(known["JP"], contested="a says 1")} if what == "shares" else replace(known, contested="a says 1")
+    )
+    found = told(HF, "2019-07-04", replace(FULL, **{what: {need: doubted}}))
+    assert found.certainty == pb.CERTAINTY_LIKELY
+    assert "hydrogen-fluoride: a says 1" in found.sentence
+
+
+def test_what_is_not_known_is_listed_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_UNKNOWN", 1)
+    assert len(told(HF, "2019-07-04", Facts()).unknown) == 1
+
+
 @pytest.mark.parametrize("what", ["stocks", "transits"])
 def test_what_one_mission_alone_says_of_another_country_is_said_and_lowers_certainty(what: str) -> None:
     need = Need("hydrogen-fluoride", "KR")

@@ -87,6 +87,24 @@ def test_what_came_before_its_alert_goes_to_it() -> None:
     assert len(chain.said) == 3
 
 
+def test_talk_about_an_alert_counts_once_and_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger, alert = Ledger(), pb.Alert(id=fresh_id(), type=pb.ALERT_TYPE_ALERT, status=pb.ALERT_STATUS_ACTUAL)
+    ledger.take(heard(alert, SEOUL, 9))
+    reference = pb.Reference(sender=SEOUL, id=alert.id, digest=bytes([9]) * 32)
+    said = heard(message(fresh_id(), references=[reference]))
+    assert ledger.take(said) == ledger.take(said) == []
+    (chain,) = ledger.chains()
+    assert len(chain.said) == 1
+    monkeypatch.setattr(alerts_life, "MAX_SAID", 1)
+    assert "more than 1 messages" in ledger.take(heard(message(fresh_id(), references=[reference]), digest=2))[0]
+    assert len(chain.said) == 1
+    # Of a thousand references the first 64 are looked at.
+    strange = pb.Reference(sender=SEOUL, id=fresh_id(), digest=bytes(32))
+    monkeypatch.setattr(alerts_life, "MAX_SAID", 9)
+    ledger.take(heard(message(fresh_id(), references=[*[strange] * 64, reference]), digest=3))
+    assert len(chain.said) == 1
+
+
 def test_a_flood_of_consultations_is_bounded_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(alerts_life, "MAX_TALKS", 2)
     monkeypatch.setattr(alerts_life, "MAX_SAID", 3)
