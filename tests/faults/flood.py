@@ -19,6 +19,7 @@ LOUD: Final = tuple(f"kr.agency/d{n}" for n in range(2))
 # A company has four desks at most.
 IDLE: Final = tuple(f"kr.factory-{n // 4}/d{n % 4}" for n in range(20))
 EVERY_S: Final = 0.2
+END_S: Final = 10.0
 
 
 @contextmanager
@@ -96,7 +97,11 @@ async def hostile(place: Place, what: str, amount: str, names: Sequence[str]) ->
     finally:
         if process.returncode is None:
             process.terminate()
-        await process.wait()
+        try:
+            await asyncio.wait_for(process.wait(), END_S)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
 
 
 async def note(reader: Desk, came: dict[bytes, float]) -> None:

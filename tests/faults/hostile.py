@@ -213,6 +213,8 @@ class Hostile:
                     with contextlib.suppress(*FAILURES):
                         async with asyncio.timeout(30):
                             await call.read()
+                # One that ended is at its end at once.
+                await asyncio.sleep(0.5)
 
 
 async def again(work: Callable[[], Awaitable[None]], done: Counter[str]) -> None:

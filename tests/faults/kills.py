@@ -37,17 +37,18 @@ class Told:
     kill_s: float = 0.0
 
 
-async def kill_at_random(place: Place, kills: int, seed: int) -> Told:
+async def kill_at_random(place: Place, kills: int, seed: int, names: Sequence[str]) -> Told:
     """Load and kills; every process runs when this returns.
 
     Args:
         place: Both countries; nothing runs yet.
         kills: How many processes are killed, at least.
         seed: Chooses victims and moments.
+        names: Desks that publish and read.
     """
     chance, told = random.Random(seed), Told()
     nodes = [place.node(party) for party in NODES]
-    desks = [place.desk(name, per_s=PER_S) for name in DESKS]
+    desks = [place.desk(name, per_s=PER_S) for name in names]
     every = [*nodes, *desks]
     for process in every:
         process.start()
@@ -216,12 +217,12 @@ def read_is_whole(place: Place, desk: Desk, desks: Sequence[str]) -> None:
             assert [one for one in first if one in known] == wanted, f"{other} to {desk.name}: not in order"
 
 
-async def run(place: Place, *, kills: int, seed: int) -> dict[str, Any]:
+async def run(place: Place, *, kills: int, seed: int, desks: Sequence[str] = DESKS) -> dict[str, Any]:
     """Everything, with the figures."""
     began = time.monotonic()
-    told = await kill_at_random(place, kills, seed)
-    await come_to_rest(place)
-    figures = await must_hold(place)
+    told = await kill_at_random(place, kills, seed, desks)
+    await come_to_rest(place, desks)
+    figures = await must_hold(place, desks)
     starts = sorted(told.starts_s)
     return {
         "seed": seed,

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from exchange.demo.found import NODES
 from exchange.desk import Event, Gap
 from exchange.node.app import STATUS, App
 from exchange.node.audit import audit
-from tests.faults.place import HAGUE, SEOUL, Place, place
+from tests.faults.place import BZ, HAGUE, SEOUL, Place, place
 from tests.faults.test_links import until
 from tests.faults.worker import PAD, report
 
@@ -22,26 +22,38 @@ CHANNEL = "alerts"
 SMALL, LARGE = 1, 200
 
 
-@pytest.fixture
-async def told(tmp_path: Path) -> AsyncIterator[tuple[Place, list[bytes]]]:
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Place, list[bytes]]]:
     """Both nodes hold what one country said, and are stopped; nobody has read it yet."""
-    with place(tmp_path / "exchange") as both:
-        for party in NODES:
-            both.node(party).start()
-        for party in NODES:
-            await both.node(party).serving()
-        said = []
-        async with both.open(HAGUE) as sender:
-            for count in (SMALL, LARGE) * 3:
-                reports = [report(PAD) for _ in range(count)]
-                await sender.publish_all(CHANNEL, reports)
-                said += [one.id for one in reports]
-            assert await sender.flush(30) == 0
-        size = json.loads((both.founded.node("kr") / STATUS).read_text())
-        await until(lambda: followed(both) >= size["entries"])
-        for party in NODES:
-            await both.node(party).end()
-        yield both, said
+    with place(tmp_path_factory.mktemp("flips") / "exchange") as both:
+        yield both, asyncio.run(tell(both))
+
+
+async def tell(both: Place) -> list[bytes]:
+    await start(both, *NODES)
+    said = []
+    async with both.open(HAGUE) as sender:
+        for count in (SMALL, LARGE) * 3:
+            reports = [report(PAD) for _ in range(count)]
+            await sender.publish_all(CHANNEL, reports)
+            said += [one.id for one in reports]
+        assert await sender.flush(30) == 0
+    size = json.loads((both.founded.node("kr") / STATUS).read_text())
+    await until(lambda: followed(both) >= size["entries"])
+    await stop(both, *NODES)
+    return said
+
+
+async def start(both: Place, *parties: str) -> None:
+    for party in parties:
+        both.node(party).start()
+    for party in parties:
+        await both.node(party).serving()
+
+
+async def stop(both: Place, *parties: str) -> None:
+    for party in parties:
+        await both.node(party).end()
 
 
 def followed(both: Place) -> int:
@@ -78,9 +90,9 @@ async def findings(node: Path) -> list[str]:
         return [f"{one.subject}: {one.text}" for one in await asyncio.to_thread(audit, standing) if one.bad]
 
 
-async def hear(both: Place, count: int) -> tuple[list[bytes], list[Event]]:
+async def hear(both: Place, desk: str, count: int) -> tuple[list[bytes], list[Event]]:
     heard: list[bytes] = []
-    async with both.open(SEOUL) as reader, asyncio.timeout(30):
+    async with both.open(desk) as reader, asyncio.timeout(30):
         async for delivery in reader.subscribe(CHANNEL):
             heard.append(delivery.report.id)
             if len(heard) == count:
@@ -94,10 +106,10 @@ async def test_what_the_disk_changed_in_an_entry_is_named_and_fetched_from_the_p
     both, said = told
     nl = both.founded.node("nl")
     (small, *_), *others = envelopes(nl, large=False)
-    (in_file, segment, start), *_ = envelopes(nl, large=True)
+    (in_file, segment, offset), *_ = envelopes(nl, large=True)
     # The last bytes of an envelope are its signature, which its leaf does not cover.
     flip_in(nl, "blob", "data", f"position = {small}", -5)
-    flip(nl / f"log.db.{segment:08d}.blobs", int(start or 0) + 20_000)
+    flip(nl / f"log.db.{segment:08d}.blobs", int(offset or 0) + 20_000)
     flip_in(nl, "log", "id", f"position = {others[0][0]}", 3)
     broken = sorted({small, in_file, others[0][0]})
     bad = await findings(nl)
@@ -105,15 +117,11 @@ async def test_what_the_disk_changed_in_an_entry_is_named_and_fetched_from_the_p
         f"entry {position}: the disk changed it; the node, while it serves, fetches it from a peer"
         for position in broken
     ]
-    for party in NODES:
-        both.node(party).start()
-    for party in NODES:
-        await both.node(party).serving()
-    assert await hear(both, len(said)) == (said, [])
+    await start(both, *NODES)
+    assert await hear(both, SEOUL, len(said)) == (said, [])
     await until(lambda: json.loads((nl / STATUS).read_text())["mended"] == 3)
     assert json.loads((nl / STATUS).read_text())["damaged"] == []
-    for party in NODES:
-        await both.node(party).end()
+    await stop(both, *NODES)
     assert [text for text in await findings(nl) if not text.startswith("cosignatures")] == []
 
 
@@ -122,10 +130,10 @@ async def test_what_no_peer_gives_stops_nothing_else_and_stays_named(told: tuple
     nl = both.founded.node("nl")
     (small, *_), *_ = envelopes(nl, large=False)
     flip_in(nl, "blob", "data", f"position = {small}", 400)
-    both.node("nl").start()
-    await both.node("nl").serving()
+    await start(both, "nl")
     # The other country's node is down.
-    heard, events = await hear(both, len(said) - SMALL)
+    heard, events = await hear(both, BZ, len(said) - SMALL)
     assert heard == said[SMALL:]
     assert all(isinstance(event, Gap) for event in events), events
     await until(lambda: json.loads((nl / STATUS).read_text())["damaged"] == [small])
+    await stop(both, "nl")
