@@ -11,7 +11,6 @@ from typing import Final, NamedTuple
 from exchange.report import problems
 from exchange.report.faults import MAX_PROBLEMS
 from exchange.report.periods import date_start_ms
-from exchange.text import clean
 from exchange.units import COUNTRIES
 from exchange.v1 import report_pb2 as pb
 from exchange.watch import intake
@@ -206,8 +205,7 @@ def _statements(report: pb.Report, reporter: str, now_ms: int) -> tuple[list[_St
             continue
         key = key_of(event, report)
         start, end = _dates(event)
-        reference = clean(event.reference, max_chars=200)
-        out.append(_Statement(key, bytes(report.id), reporter, origin, weight, start, end, reference))
+        out.append(_Statement(key, bytes(report.id), reporter, origin, weight, start, end, str(event.reference)))
         if not key.places:
             text = f"{reporter}: the event names no country whose supply is lost; the share at risk is not known"
             notices.append(Notice(NoticeKind.CONFLICT, text, reporter, report=bytes(report.id)))

@@ -16,7 +16,7 @@ from exchange.desk import Desk
 from exchange.report import new_report_id
 from exchange.v1 import report_pb2 as pb
 from exchange.watch.alerts import DAY_MS, EVENT, date_of
-from exchange.watch.alerts_cli import run_once
+from exchange.watch.alerts_cli import again, run_once
 from exchange.watch.letters import ledger_of
 from exchange.watch.service import Watch
 
@@ -31,7 +31,7 @@ class Script:
     kind: int
     hs: tuple[str, ...]
     item: str
-    actor: str
+    actors: tuple[str, ...]
     affected: tuple[str, ...]
     starts_in_days: int
     cover_weeks: float
@@ -41,13 +41,13 @@ class Script:
 
 SCRIPTS = (
     # One month of stock; licences from the third day on.
-    Script("HF 2019", pb.EVENT_KIND_EXPORT_CONTROL, ("281111",), "hydrogen fluoride", "JP", ("KR",), 3, 4, 1,
+    Script("HF 2019", pb.EVENT_KIND_EXPORT_CONTROL, ("281111",), "hydrogen fluoride", ("JP",), ("KR",), 3, 4, 1,
            pb.URGENCY_EXPECTED),
     # Six weeks between notice and effect, and some stock.
-    Script("graphite 2023", pb.EVENT_KIND_EXPORT_CONTROL, ("250410",), "natural graphite", "CN", (), 42, 12, 3,
+    Script("graphite 2023", pb.EVENT_KIND_EXPORT_CONTROL, ("250410",), "natural graphite", ("CN",), (), 42, 12, 3,
            pb.URGENCY_FUTURE),
-    # Three weeks from the order to stopped plants.
-    Script("Nexperia 2025", pb.EVENT_KIND_EXPORT_BAN, ("854110", "854121"), "discrete power chips", "CN", (), 0, 3, 3,
+    # The order of one government and the ban of the other; three weeks to stopped plants.
+    Script("Nexperia 2025", pb.EVENT_KIND_EXPORT_BAN, ("854110", "854121"), "discrete power chips", ("CN", "NL"), (), 0, 3, 3,
            pb.URGENCY_IMMEDIATE),
 )  # fmt: skip
 
@@ -81,7 +81,7 @@ def reports(script: Script) -> list[pb.Report]:
     ]
     event = pb.Event(
         kind=script.kind, public_date=date_of(now), start_date=date_of(now + script.starts_in_days * DAY_MS),  # type: ignore[arg-type]
-        actors=[script.actor], affected=script.affected, hs=script.hs,
+        actors=script.actors, affected=script.affected, hs=script.hs,
     )  # fmt: skip
     return [_report(script, place=pb.Place(country="KR"), indicators=weeks), _report(script, events=[event])]
 
@@ -100,6 +100,12 @@ async def test_a_notice_is_an_alert_abroad_within_one_cycle(founded: Founded, sc
                 if delivery.item.alert.subject.item == script.item:
                     break
         (chain,) = [one for one in ledger_of(desk.archive)[0].chains() if one.alert.subject.item == script.item]
+        async for _ in desk.subscribe("materials", follow=False):
+            pass
+        done = again(desk, chain)
+    # Computed again from what the reader's own node held, it is the same to the word.
+    assert done.alert is not None
+    assert (done.missing, done.differences) == ((), ())
     alert = chain.alert
     assert alert.basis.screen == EVENT
     assert alert.status == pb.ALERT_STATUS_EXERCISE

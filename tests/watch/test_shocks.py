@@ -1,11 +1,13 @@
 """Shocks: HF 2019, graphite 2023 and Nexperia 2025 as events of a report, and what a hostile mission cannot do."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
+from exchange.report import problems
 from exchange.report.faults import MAX_PROBLEMS
 from exchange.v1 import report_pb2 as pb
 from exchange.watch import assess as module
@@ -424,9 +426,14 @@ def test_an_event_of_a_report_that_is_none_does_not_count_nor_one_behind_more_fa
         copy.CopyFrom(HF)
         copy.id = new_id()
     broken.subject.hs = "12345"
-    for _ in range(MAX_PROBLEMS):
-        hidden.indicators.add(kind=pb.INDICATOR_KIND_STOCK, value=-1, unit="KGM", period="2019-06")
+    for _ in range(64):
+        hidden.indicators.add(
+            kind=pb.INDICATOR_KIND_STOCK, value=-1, unit="QQQ", currency="zz", period="never", baseline=math.nan
+        )
     hidden.events[0].hs.append("12")
+    found = problems(hidden, now_ms=DAY)
+    assert len(found) == MAX_PROBLEMS
+    assert not any(one.field.startswith("events") or one.field == "indicators" for one in found)
     for one in (broken, hidden):
         known = Shocks()
         known.take(one, sender="nl.tokyo/a", now_ms=DAY)
