@@ -110,6 +110,7 @@ async def test_what_came_later_does_not_count_also_after_an_escalation(
     await tell(exchange, cover(1), pb.Report(id=fresh_id(), withdraws=[told.id]))
     exchange.clock.now_ms += 80 * HOUR_MS
     monkeypatch.setattr("exchange.watch.service.Watch._judge", lambda *_: None)
+    monkeypatch.setattr("exchange.watch.service.Watch._end_shock", lambda *_: False)
     await watch(exchange)
     (chain,) = await at(exchange, HAGUE)
     assert chain.state is State.ESCALATED
