@@ -128,7 +128,7 @@ async def test_who_was_admitted_late_reads_what_was_said_before(exchange: Exchan
     assert MOTIE not in {one.desk for one in header.audience}
     roster(exchange, exchange.world, "kr", after=without)
     await join(exchange, MOTIE)
-    assert (await pass_on(exchange, HAGUE, MOTIE)).items == 0, "it may not read yet"
+    assert await pass_on(exchange, HAGUE, MOTIE) == (0, 0, ()), "it may not read yet"
     exchange.clock.now_ms += 25 * HOUR
     await exchange.synchronise()
     (why,) = (await pass_on(exchange, HAGUE, MOTIE)).left
