@@ -25,6 +25,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "backups": scenarios.backups,
     "restored": restored_node.restored_node,
     "outage": scenarios.long_outage,
+    "months": scenarios.months_apart,
     "lies": hostile.among_liars,
     "rotation": rotate_everything,
 }

@@ -80,10 +80,14 @@ class Simulation:
         self.workers = InlineWorkers(loop)
         self.nodes = {name: NodeMachine(self, name, root / name) for name in NODES.values()}
         self.desks = {name: DeskMachine(self, name, root / desk_directory(name)) for name in DESKS}
+        self.desks[loop.random.choice(DESKS)].early = True
         self.said: dict[bytes, Said] = {}
         """By report id, once publish returned: it must arrive."""
         self.tried: dict[bytes, Said] = {}
         self.arrived: dict[str, Counter[bytes]] = {name: Counter() for name in DESKS}
+        self.kept: dict[str, set[bytes]] = {name: set() for name in DESKS}
+        """Of what arrived, what was confirmed: all but what an early reader was shown and never proved."""
+        self._shown: list[tuple[str, Delivery]] = []
         self.order: dict[str, list[bytes]] = {}
         self.liars: set[str] = set()
         """Nodes that may show anything."""
@@ -151,11 +155,23 @@ class Simulation:
         """Whether a node may show its desks anything: it is hostile, or its disk came back older."""
         return node in self.liars or self.nodes[node].restored
 
-    def forgotten_by(self, machine: DeskMachine) -> None:
-        """A desk's disk came back older: what it had said and nobody has yet may be gone with it."""
+    def kept_by(self, desk: str) -> frozenset[bytes]:
+        """What a desk was given so far, and keeps."""
+        self._confirm()
+        return frozenset(self.kept.get(desk, ()))
+
+    def forgotten_by(self, machine: DeskMachine, *, kept: frozenset[bytes]) -> None:
+        """A desk's disk came back older: what it had said and nobody has yet may be gone with it; what it read comes again.
+
+        Args:
+            machine: The desk.
+            kept: What it had been given when the older copy was made.
+        """
+        self._confirm()
         for identity, said in list(self.said.items()):
-            if said.desk == machine.name and not any(seen[identity] for seen in self.arrived.values()):
+            if said.desk == machine.name and not any(identity in kept for kept in self.kept.values()):
                 del self.said[identity]
+        self.kept[machine.name] = set(kept)
 
     # ---- the run
 
@@ -197,6 +213,7 @@ class Simulation:
         identity = delivery.report.id
         self.arrived.setdefault(reader.name, Counter())[identity] += 1
         self.order.setdefault(reader.name, []).append(identity)
+        self._shown.append((reader.name, delivery))
         self.loop.note("given", reader.name, identity.hex())
 
     @staticmethod
@@ -205,11 +222,18 @@ class Simulation:
         """A header that a desk archived."""
         return env.Header.FromString(data)
 
+    def _confirm(self) -> None:
+        for reader, delivery in self._shown:
+            if delivery.confirmed:
+                self.kept.setdefault(reader, set()).add(delivery.report.id)
+        self._shown = [(reader, delivery) for reader, delivery in self._shown if not delivery.confirmed]
+
     def missing(self) -> dict[str, list[bytes]]:
         """What each desk still waits for."""
+        self._confirm()
         return {
-            desk: [identity for identity, said in self.said.items() if desk in said.readers and not seen[identity]]
-            for desk, seen in self.arrived.items()
+            desk: [identity for identity, said in self.said.items() if desk in said.readers and identity not in kept]
+            for desk, kept in self.kept.items()
         }
 
     async def settle(self, *, within_s: float = 600.0, by: Callable[[str, Said], bool] = lambda *_: True) -> None:

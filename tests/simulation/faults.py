@@ -158,7 +158,7 @@ async def desk_from_backup(sim: Simulation) -> None:
     machine = sim.loop.random.choice(list(sim.desks.values()))
     if not machine.up:
         return
-    backup = disks.image_of(machine.database)
+    backup, kept = disks.image_of(machine.database), sim.kept_by(machine.name)
     await asyncio.sleep(sim.loop.random.random() * 10)
     if not machine.up:
         return
@@ -167,7 +167,7 @@ async def desk_from_backup(sim: Simulation) -> None:
         return
     disks.put_back(machine.database, backup)
     machine.restored += 1
-    sim.forgotten_by(machine)
+    sim.forgotten_by(machine, kept=kept)
     await asyncio.sleep(sim.loop.random.random() * 5)
     await start(machine)
 

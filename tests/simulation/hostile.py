@@ -176,7 +176,7 @@ async def among_liars(sim: Simulation) -> None:
     )
     await asyncio.gather(*writing, troubles, *deeds)
     await sim.settle(within_s=scenarios.QUIET_S, by=sim.honest)
-    await asyncio.sleep(30.0)
+    await asyncio.sleep(scenarios.GAPS_S)
     if "old log" in sim.lies:
         _the_other_node_saw(sim)
 

@@ -157,6 +157,8 @@ class DeskMachine(Machine):
     """What ended its reading: its own disk, or a node that proved nothing."""
     newcomer: bool = False
     """Admitted while the exchange ran: others may seal to it, and need not yet."""
+    early: bool = False
+    """It is shown what its node has not on disk yet."""
     restored: int = 0
     flushed: int = 0
     """Bytes of its log of writes that survive a loss of power."""
@@ -209,7 +211,7 @@ class DeskMachine(Machine):
     async def _read(self, desk: Desk, channel: str) -> None:
         while True:
             try:
-                async for delivery in desk.subscribe(channel):
+                async for delivery in desk.subscribe(channel, early=self.early):
                     self.sim.delivered(self, delivery)
                 return
             except StoreError as error:

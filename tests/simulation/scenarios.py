@@ -3,6 +3,7 @@
 import asyncio
 from typing import Final
 
+from exchange.desk.events import SealedAgain
 from tests.simulation import faults
 from tests.simulation.exchange import GOVERNMENT, Simulation
 
@@ -10,6 +11,8 @@ QUIET_S: Final = 290.0
 """After the last fault everything heals and the exchange may take this long, retries and back-off included."""
 REPORTS: Final = 6
 OUTAGE_S: Final = 2400.0
+GAPS_S: Final = 60.0
+"""Longer than any channel waits for missing numbers before it tells them."""
 
 
 async def write(sim: Simulation, desk: str) -> None:
@@ -46,6 +49,30 @@ async def backups(sim: Simulation) -> None:
     for desk in GOVERNMENT:
         await sim.say(desk, REPORTS)
     await sim.settle(within_s=QUIET_S)
+
+
+async def months_apart(sim: Simulation) -> None:
+    """The countries are cut off for longer than their key cards last; what was said meanwhile comes all the same.
+
+    Who had no card of a reader sealed without it, and the reader's node refuses that: it is sealed again with the new cards.
+    """
+    one, other = sorted(sim.nodes)
+    sim.network.cut(one, other)
+    for _ in range(7):
+        await faults.days(sim, 7 * 24.0)
+        await asyncio.sleep(90.0)
+    writers = ("kr.the-hague/economic", "nl.bz/supply")
+    for number in range(3):
+        for desk in writers:
+            await sim.say(desk, number)
+    await asyncio.sleep(30.0)
+    sim.network.heal(one, other)
+    await sim.settle(within_s=QUIET_S)
+    await asyncio.sleep(GAPS_S)
+    assert all(any(isinstance(e, SealedAgain) for e in sim.desks[desk].events()) for desk in writers), "not that long"
+    for desk in writers:
+        await sim.say(desk, 3)
+    await sim.settle(within_s=5.0)
 
 
 async def long_outage(sim: Simulation) -> None:
