@@ -81,6 +81,8 @@ class Exchange:
     desks: dict[str, Desk] = field(default_factory=dict)
     ministries: dict[str, Ministry] = field(default_factory=dict)
     readers: dict[str, Reader] = field(default_factory=dict)
+    begun: set[bytes] = field(default_factory=set)
+    """What `publish` was called with: it may have been cut off when the report was durable already."""
     said: dict[bytes, str] = field(default_factory=dict)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
     chance: random.Random = field(default_factory=lambda: random.Random(1))
@@ -140,6 +142,7 @@ class Exchange:
     async def publish(self, name: str, channel: str = "minerals") -> bytes:
         """One report; it counts as said once `publish` returned."""
         report = a_report(self.chance, self.clock(), len(self.said))
+        self.begun.add(report.id)
         await self.desks[name].publish(channel, report)
         self.said[report.id] = name
         return report.id
