@@ -7,7 +7,7 @@ from them: the same envelope comes again as an entry, then without its bytes, on
 import asyncio
 import contextlib
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -52,6 +52,14 @@ class Wanted:
     channels: frozenset[str] | None
     without: str
 
+    def has(self, entry: NewEntry) -> bool:
+        """Whether an entry is among them, as Store.read chooses."""
+        return (
+            (not entry.origin or entry.origin != self.without)
+            and (not entry.channel or self.channels is None or entry.channel in self.channels)
+            and (not entry.audience or not self.desks.isdisjoint(entry.audience))
+        )
+
 
 @dataclass(slots=True, eq=False)
 class Feed:
@@ -61,6 +69,8 @@ class Feed:
     wanted: Callable[[], Wanted]
     early: bool
     live: bool = False
+    asked: Wanted | None = None
+    """What was wanted when the store was last read. It changes by documents alone, and those concern everybody."""
     news: asyncio.Event = field(default_factory=asyncio.Event)
     waiting: deque[NewEntry] = field(default_factory=deque)
     unconfirmed: dict[bytes, int] = field(default_factory=dict)
@@ -72,6 +82,10 @@ class Feed:
         """This call's part of what one caller may have."""
         return max(LEAST_BYTES, amount // self.calls())
 
+    def concerned(self, grown: Iterable[NewEntry]) -> bool:
+        """Whether there may be something for this call in what the log grew by."""
+        return not self.live or self.asked is None or any(map(self.asked.has, grown))
+
     def offer(self, entry: NewEntry) -> None:
         """Send an entry early, if it is for this call and there is room; if not, it comes in its time."""
         held = sum(self.unconfirmed.values()) + len(entry.data)
@@ -82,13 +96,7 @@ class Feed:
             or held > self.share(EARLY_BYTES)
         ):
             return
-        wanted = self.wanted()
-        channel = wanted.channels is None or entry.channel in wanted.channels
-        if (
-            channel
-            and wanted.desks.intersection(entry.audience)
-            and (not entry.origin or entry.origin != wanted.without)
-        ):
+        if self.wanted().has(entry):
             self.unconfirmed[entry.id] = len(entry.data)
             self.waiting.append(entry)
             self.news.set()
@@ -121,15 +129,21 @@ class Readers:
         self._calls = Counter[str]()
         self._ending = False
 
-    def wake(self) -> None:
-        """A new head was signed."""
+    def wake(self, grown: Sequence[NewEntry]) -> None:
+        """A new head was signed over these entries. Whom none concerns sees it with its next heartbeat.
+
+        So that a thousand idle calls are not a thousand reads of the store at each commit.
+        """
+        alike = {(entry.channel, entry.audience, entry.origin): entry for entry in grown}.values()
         for feed in self._feeds:
-            feed.news.set()
+            if feed.concerned(alike):
+                feed.news.set()
 
     def end(self) -> None:
         """End live subscriptions."""
         self._ending = True
-        self.wake()
+        for feed in self._feeds:
+            feed.news.set()
 
     def offer(self, entry: NewEntry) -> None:
         """Send an entry that was verified to whoever wants it early."""
@@ -209,7 +223,8 @@ class Readers:
             else:
                 before = seen_size if sent_size is None else sent_size
                 most = feed.share(READ_BYTES)
-                asked = (position, note, size, before, feed.wanted(), most)
+                feed.asked = feed.wanted()
+                asked = (position, note, size, before, feed.asked, most)
                 batch = await self._workers.run(self._batch, *asked)
                 if batch.damaged and await self._mending.mend(batch.damaged):
                     batch = await self._workers.run(self._batch, *asked)

@@ -70,7 +70,7 @@ class Writer:
         sign: Signs the head of the first `size` entries; blocks.
         disk: Runs commits, one at a time.
         signer: Runs signatures, one at a time.
-        grown: Called after a new head was published.
+        grown: Called after a new head was published, with the entries that came under it.
         lost: Called when entries that were queued will not be kept: the disk failed.
     """
 
@@ -81,7 +81,7 @@ class Writer:
         sign: Callable[[int], bytes],
         disk: Workers,
         signer: Workers,
-        grown: Callable[[], None],
+        grown: Callable[[Sequence[NewEntry]], None],
         lost: Callable[[], None],
     ) -> None:
         self._store, self._sign, self._disk, self._signer = store, sign, disk, signer
@@ -323,7 +323,7 @@ class Writer:
             self.pending.pop(receipt.id, None)
             if not waiting.receipt.done():
                 waiting.receipt.set_result(receipt)
-        self._grown()
+        self._grown([waiting.entry for waiting in group if waiting.entry is not None])
 
     async def _unproved(self, group: list[Waiting], cause: Exception) -> None:
         """Durable, but without a signed head: who sends again is told to wait until the next head is signed."""

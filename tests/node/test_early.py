@@ -11,6 +11,7 @@ import pytest
 from exchange import checkpoint, wire
 from exchange.errors import LimitError, StoreError
 from exchange.merkle import verify_inclusion
+from exchange.node import reading
 from exchange.node.app import App
 from exchange.store.contract import NewEntry
 from exchange.v1 import exchange_pb2 as pb
@@ -61,6 +62,7 @@ async def test_seen_at_the_other_country_before_any_disk_has_it(
     both: tuple[App, App], cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kr, nl = both
+    monkeypatch.setattr(reading, "HEARTBEAT_S", 2.0)
     await following(nl, KR)
     disks = [Disk(app, monkeypatch) for app in both]
     sealed = cluster.seal(cluster.trust, SENDER)
@@ -94,8 +96,37 @@ async def test_seen_at_the_other_country_before_any_disk_has_it(
         row = nl.node.store.get(entry.position)
         assert row is not None
         assert row.data == sealed.data
-        later = await other.read()
+        later = await other.read()  # with its heartbeat
         assert (list(later.early), list(later.entries)) == ([], [])
+
+
+async def test_calls_that_growth_does_not_concern_read_nothing(
+    both: tuple[App, App], cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, nl = both
+    reads, batch = list[frozenset[str]](), nl.node.readers._batch
+
+    def counted(*args: Any) -> reading.Batch:
+        reads.append(args[4].desks)
+        return batch(*args)
+
+    monkeypatch.setattr(nl.node.readers, "_batch", counted)
+    async with AsyncExitStack() as stack:
+        sender, reader, company = [
+            await stack.enter_async_context(cluster.connect(await cluster.enrol(name)))
+            for name in (SENDER, READER, COMPANY)
+        ]
+        mine, other = [one.Subscribe(pb.SubscribeRequest(follow=True), timeout=30) for one in (reader, company)]
+        await until_live(mine, nl)
+        await until_live(other, nl)
+        reads.clear()
+        for _ in range(3):
+            sealed = cluster.seal(cluster.trust, SENDER)
+            await publish(sender, [sealed.data])
+            response = await mine.read()
+            assert [entry.leaf for entry in response.entries] == [sealed.id]
+        assert frozenset({READER}) in reads
+        assert frozenset({COMPANY}) not in reads
 
 
 async def test_failed_commit_cuts_who_saw_it_and_nobody_keeps_it(
