@@ -53,11 +53,11 @@ class Wanted:
     without: str
 
     def has(self, entry: NewEntry) -> bool:
-        """Whether an entry is among them, as Store.read chooses."""
+        """Whether an entry is among them, as Store.read chooses: a sender reads its own."""
         return (
             (not entry.origin or entry.origin != self.without)
             and (not entry.channel or self.channels is None or entry.channel in self.channels)
-            and (not entry.audience or not self.desks.isdisjoint(entry.audience))
+            and (not entry.audience or entry.sender in self.desks or not self.desks.isdisjoint(entry.audience))
         )
 
 
@@ -96,7 +96,9 @@ class Feed:
             or held > self.share(EARLY_BYTES)
         ):
             return
-        if self.wanted().has(entry):
+        wanted = self.wanted()
+        # Its sender knows it.
+        if wanted.has(entry) and not wanted.desks.isdisjoint(entry.audience):
             self.unconfirmed[entry.id] = len(entry.data)
             self.waiting.append(entry)
             self.news.set()
@@ -134,7 +136,7 @@ class Readers:
 
         So that a thousand idle calls are not a thousand reads of the store at each commit.
         """
-        alike = {(entry.channel, entry.audience, entry.origin): entry for entry in grown}.values()
+        alike = {(entry.channel, entry.sender, entry.audience, entry.origin): entry for entry in grown}.values()
         for feed in self._feeds:
             if feed.concerned(alike):
                 feed.news.set()
