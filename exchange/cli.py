@@ -22,8 +22,9 @@ from exchange.clock import now_ms
 from exchange.desk import Delivery, Desk, DeskSettings, Event, rekey
 from exchange.desk import holdings as desk_holdings
 from exchange.evidence import cli as evidence_cli
-from exchange.node import app as nodes
 from exchange.node import authority
+from exchange.node import directory as nodes
+from exchange.node.app import App, serve
 from exchange.pouch import cli as pouch_cli
 from exchange.talk import Talk
 from exchange.text import printable
@@ -185,8 +186,8 @@ def node_run(
     directory: Annotated[Path, typer.Argument(help="Directory of the node.")], passphrase_file: PassphraseFile = None
 ) -> None:
     """Serve until interrupted."""
-    running = nodes.App(directory, _passphrase(passphrase_file))
-    nodes.serve(
+    running = App(directory, _passphrase(passphrase_file))
+    serve(
         running,
         ready=lambda: err.print(f"{running.settings.name} serves on {running.settings.endpoint}; Ctrl-C stops it"),
     )

@@ -8,7 +8,7 @@ from typing import Final
 
 from exchange import desk, files
 from exchange.clock import now_ms
-from exchange.node import app
+from exchange.node import directory as nodes
 from keys import founding
 from keys.documents import Document
 from keys.suite import Signer
@@ -91,13 +91,13 @@ def found(
     ports = iter(free_ports(4))
     entries = {}
     for country, node in NODES.items():
-        settings = app.NodeSettings(
+        settings = nodes.NodeSettings(
             name=node,
             lineage=lineage.hex(),
             endpoint=f"127.0.0.1:{next(ports)}",
             enrol_endpoint=f"127.0.0.1:{next(ports)}",
         )
-        entries[country] = app.init(directory / node, settings, fast_kdf=True)
+        entries[country] = nodes.init(directory / node, settings, fast_kdf=True)
     keys = {name: _make_desk(directory, name, lineage) for name in desks}
     held = [*(party.document for party in parties.values()), agreement]
     rosters = {}

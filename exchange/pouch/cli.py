@@ -13,7 +13,8 @@ from rich.console import Console
 
 from exchange.clock import now_ms
 from exchange.desk import Desk
-from exchange.node import app as nodes
+from exchange.node import directory as nodes
+from exchange.node.app import App
 from exchange.pouch import format as pouch
 from exchange.pouch.orders import Order, hand_in, perform
 from exchange.pouch.pack import Packed, pack_outbox, packed
@@ -177,7 +178,7 @@ async def carry_out(directory: Path, order: Order, passphrase: bytes) -> dict[st
     """By the tray of a node that serves; else here, on a node that is started for it and serves nobody."""
     if _serves(directory) and (done := await hand_in(directory, order, serves=lambda: _serves(directory))) is not None:
         return done
-    async with nodes.App(directory, passphrase).standing() as node:
+    async with App(directory, passphrase).standing() as node:
         return await perform(node, order, now_ms, directory)
 
 

@@ -26,7 +26,7 @@ import grpc
 from exchange import files, tls
 from exchange.demo.found import desk_directory
 from exchange.desk import Desk
-from exchange.node.app import NodeSettings
+from exchange.node.directory import NodeSettings
 from exchange.v1 import exchange_pb2 as pb
 from exchange.v1 import exchange_pb2_grpc as rpc
 

@@ -16,7 +16,7 @@ from typing import Final
 from exchange import files
 from exchange.demo.found import NODES, Founded, found, free_ports
 from exchange.desk import Desk
-from exchange.node.app import STATUS, NodeSettings
+from exchange.node.directory import STATUS, NodeSettings
 
 ROOT: Final = Path(__file__).parents[2]
 HAGUE, MOTIE = "kr.the-hague/economic", "kr.motie/supply"

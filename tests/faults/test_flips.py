@@ -11,8 +11,9 @@ import pytest
 
 from exchange.demo.found import NODES
 from exchange.desk import Event, Gap
-from exchange.node.app import STATUS, App
+from exchange.node.app import App
 from exchange.node.audit import audit
+from exchange.node.directory import STATUS
 from tests.faults.place import BZ, HAGUE, SEOUL, Place, place
 from tests.faults.test_links import until
 from tests.faults.worker import PAD, report

@@ -14,7 +14,8 @@ from exchange import wire
 from exchange.demo.found import NODES
 from exchange.desk import Desk
 from exchange.node import follow
-from exchange.node.app import STATUS, App
+from exchange.node.app import App
+from exchange.node.directory import STATUS
 from tests.faults.place import HAGUE, SEOUL, Place, place
 from tests.faults.proxy import Proxy
 from tests.faults.worker import PAD, report

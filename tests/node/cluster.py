@@ -17,8 +17,9 @@ from exchange import checkpoint, envelope, files, tls, wire
 from exchange.clock import now_ms
 from exchange.demo.found import free_ports
 from exchange.merkle import verify_inclusion
-from exchange.node import app
-from exchange.node.app import App, NodeSettings
+from exchange.node import directory as nodes
+from exchange.node.app import App
+from exchange.node.directory import NodeSettings
 from exchange.v1 import exchange_pb2 as pb
 from exchange.v1 import exchange_pb2_grpc as rpc
 from keys import founding, suite
@@ -178,7 +179,7 @@ def found(
     desks = {name: suite.SigningKey.generate(suite.DESK_SUITE) for name in DESKS}
     ports = iter(free_ports(2 * len(NODES)))
     entries = {
-        name: app.init(
+        name: nodes.init(
             root / name,
             NodeSettings(
                 name=name,

@@ -18,8 +18,9 @@ from exchange.errors import StoreError
 from exchange.evidence import verify
 from exchange.history import Seen
 from exchange.node import follow, renewal
-from exchange.node.app import App, newest_log
+from exchange.node.app import App
 from exchange.node.audit import audit
+from exchange.node.directory import newest_log
 from exchange.node.renewal import new_log
 from exchange.v1 import exchange_pb2 as pb
 from exchange.wire import UnreachableError

@@ -7,7 +7,7 @@ import pytest
 
 from exchange import files, retirement
 from exchange.clock import now_ms
-from exchange.node import app
+from exchange.node.directory import STATUS
 from exchange.pouch.cli import carry_out
 from exchange.pouch.orders import Order
 from exchange.v1 import exchange_pb2 as pb
@@ -54,7 +54,7 @@ async def test_the_old_exchange_takes_nothing_new_and_serves_what_it_holds_and_t
             shown = await stub.PutDocuments(pb.PutDocumentsRequest(documents=files.load_bundle(path)), timeout=10)
             # The Dutch party document is the one that both exchanges have.
             assert [bool(result.rule) for result in shown.results] == [True, False, True]
-            status = old.directory(KR) / app.STATUS
+            status = old.directory(KR) / STATUS
             await eventually(status.exists)
             with pytest.raises(RemoteError, match="has other words"):
                 await carry_out(old.directory(KR), Order(do="retire", file=str(path), key="00" * 32), b"")
@@ -85,7 +85,7 @@ async def test_the_old_exchange_takes_nothing_new_and_serves_what_it_holds_and_t
         assert kr.trust.death is not None, "kept"
         await eventually(lambda: nl.node.store.position_of(first.id) is not None)
     # It ran in this process, which its status would be taken for a while longer.
-    (old.directory(NL) / app.STATUS).unlink()
+    (old.directory(NL) / STATUS).unlink()
     await retire(old, NL, new, path)
     async with old.app(NL).serving() as nl:
         abroad = await old.enrol("nl.seoul/economic")

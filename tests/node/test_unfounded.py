@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from exchange import files
-from exchange.node import app
+from exchange.node import directory as nodes
 from exchange.v1 import exchange_pb2 as pb
 from tests.node.cluster import NODES, eventually, found
 
@@ -17,9 +17,9 @@ async def test_it_waits_for_documents_and_says_so(tmp_path: Path) -> None:
     later = bundle.read_bytes()
     bundle.unlink()
     async with cluster.app(KR).serving() as kr:
-        status = cluster.directory(KR) / app.STATUS
+        status = cluster.directory(KR) / nodes.STATUS
         await eventually(lambda: status.exists() and json.loads(status.read_text())["waiting_for"])
-        assert "first agreement" in app.status(cluster.directory(KR))["waiting_for"]
+        assert "first agreement" in nodes.status(cluster.directory(KR))["waiting_for"]
         # A party document alone founds nothing.
         [(_, error)] = await kr.node.take_documents([cluster.world.documents[0].encode()], now_ms=cluster.world.now_ms)
         assert error is None

@@ -13,8 +13,8 @@ from exchange.desk.events import Event
 from exchange.desk.holdings import Holdings
 from exchange.desk.link import Link
 from exchange.errors import IdentityError, StoreError
-from exchange.node.app import newest_log
 from exchange.node.core import Node
+from exchange.node.directory import newest_log
 from exchange.store.sqlite import SqliteStore
 from exchange.v1 import exchange_pb2_grpc as rpc
 from keys import suite

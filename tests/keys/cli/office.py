@@ -186,15 +186,15 @@ def request_desk(office: Office, name: str, file: str, *, lineage: bytes = b"") 
 
 def request_node(office: Office, name: str, file: str, *, port: int = 7443) -> None:
     """What `tocsin node init` prints."""
-    from exchange.node import app
+    from exchange.node import directory as nodes
 
-    settings = app.NodeSettings(
+    settings = nodes.NodeSettings(
         name=name,
         lineage=lineage_of(office).hex(),
         endpoint=f"127.0.0.1:{port}",
         enrol_endpoint=f"127.0.0.1:{port + 1}",
     )
-    entry = app.init(office.path(f"at-{name}"), settings, fast_kdf=True)
+    entry = nodes.init(office.path(f"at-{name}"), settings, fast_kdf=True)
     office.path(file).write_text(entry.SerializeToString(deterministic=True).hex() + "\n")
 
 
