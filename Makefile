@@ -45,7 +45,7 @@ readme: $(STAMP)  ## rewrite the help blocks of README.md from --help
 	$(BIN)/python tests/test_readme.py
 
 # SEEDS=n how many, FIRST=n the first, KIND=name a bug planted on purpose (tests/simulation/mutants.py),
-# SCENARIO=rotation for every key changed over 44 days, outage, months, backups, or lies with KIND=Hostile (docs/RELIABILITY.md)
+# SCENARIO=rotation for every key changed over 44 days, outage, months, backups, restored, or lies with KIND=Hostile (docs/RELIABILITY.md)
 SEEDS ?= 10000
 FIRST ?= 0
 KIND ?= Simulation
