@@ -25,6 +25,8 @@ MAX_ENVELOPE_BYTES: Final = 1_000_000
 MAX_ITEMS: Final = 1024
 MAX_AUDIENCE: Final = 512
 MAX_HEADER_BYTES: Final = 64 * 1024
+MAX_SEQ: Final = 2**62
+"""SQLite holds no more than 2**63 - 1: a greater number in one envelope would fail everything that is written with it."""
 MIN_PADDED: Final = 4096
 TAG_BYTES: Final = 16
 CONTEXT: Final = "tocsin/1/envelope"
@@ -330,8 +332,10 @@ def _check_header(header: pb.Header, parsed: Parsed) -> None:
         raise EnvelopeError("one wrap for each reader with a card, no more and no fewer")
     if (len(header.lineage), len(header.agreement), len(header.stream), len(header.random)) != (32, 32, 16, 16):
         raise EnvelopeError("lineage and agreement are 32 bytes, stream and random 16")
-    if header.seq < 1 or header.prev_seq >= header.seq or len(header.prev_id) != (32 if header.prev_seq else 0):
-        raise EnvelopeError("numbers start at 1, prev_seq is lower, prev_id goes with it")
+    if not 1 <= header.seq <= MAX_SEQ:
+        raise EnvelopeError("numbers go from 1 to 2**62")
+    if header.prev_seq >= header.seq or len(header.prev_id) != (32 if header.prev_seq else 0):
+        raise EnvelopeError("prev_seq is lower than seq, prev_id goes with it")
     if len(header.courier) not in (0, 16) or len(header.answers) not in (0, 32):
         raise EnvelopeError("a courier id is 16 bytes, an answered id 32, or empty")
     length = parsed.ciphertext_length if isinstance(parsed, Shell) else len(outer.ciphertext)

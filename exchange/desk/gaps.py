@@ -13,7 +13,8 @@ from exchange import tls
 from exchange.desk.archive import Received
 from exchange.desk.events import Conflict, Delivery, Silent
 from exchange.desk.holdings import Holdings
-from exchange.desk.streams import MAX_SEQ, Key, Missing
+from exchange.desk.streams import Key, Missing
+from exchange.envelope import MAX_SEQ
 from exchange.v1 import envelope_pb2 as env
 from exchange.v1 import report_pb2 as rep
 from keys.trust import MissingDocumentError

@@ -20,8 +20,9 @@ from exchange.desk.holdings import Holdings
 from exchange.desk.link import ANSWER_S, CHANNEL_CLOSED, Backoff, Link, raise_if_ours
 from exchange.desk.opening import Opening
 from exchange.desk.replies import Replies
-from exchange.desk.streams import MAX_SEQ, Missing
+from exchange.desk.streams import Missing
 from exchange.desk.witness import Witness
+from exchange.envelope import MAX_SEQ
 from exchange.errors import CourierMissingError, LimitError, StoreError
 from exchange.history import Seen
 from exchange.standing import Position

@@ -54,7 +54,8 @@ class Replies:
         # A desk restored from a backup does not know all that it sent: there is nothing to note then.
         if self._sent(said.id) is None:
             return
-        denied = Denied(said.node, said.time_ms, entry.data)
+        # A time to come is none, and one above 2**63 no disk would hold.
+        denied = Denied(said.node, min(said.time_ms, own.clock()), entry.data)
         again = said.rule in SEAL_AGAIN and not own.archive.says_again(said.id)
         if again:
             own.archive.expire(said.id)
@@ -72,7 +73,9 @@ class Replies:
                 what = "it acknowledges an envelope that it was not sent"
                 self._own.event(Conflict(received.sender, received.channel, what))
                 continue
-            self._own.archive.keep_opened(said.envelope, Acknowledged(received.sender, said.time_ms, received.id))
+            # It was opened before it was acknowledged; a time above 2**63 no disk would hold.
+            time_ms = min(said.time_ms, received.create_time_ms)
+            self._own.archive.keep_opened(said.envelope, Acknowledged(received.sender, time_ms, received.id))
             if len(self._own.archive.opened(said.envelope)) == len(header.audience):
                 self._own.archive.forget_unopened([said.envelope])
 

@@ -10,14 +10,13 @@ from typing import Final, NamedTuple
 
 from exchange.desk.contents import Contents
 from exchange.desk.deskfile import failing
+from exchange.envelope import MAX_SEQ
 from exchange.v1 import envelope_pb2 as env
 
 MAX_MISSING: Final = 1000
 """Ranges of missing numbers that are kept, to be asked for again; the oldest go first."""
 MAX_SHUT: Final = 1000
 """Headers, of some kilobytes each, of envelopes that could not be opened; the oldest go first."""
-MAX_SEQ: Final = 2**62
-"""What a sender may claim; SQLite holds no more."""
 
 Key = tuple[str, bytes]
 """(sender, stream)."""

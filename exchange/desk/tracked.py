@@ -171,7 +171,7 @@ def _step_of(place: Place) -> Step:
 
 def _refusal(denied: Denied) -> Refusal:
     said = pb.NodeRefusal.FromString(refusal.body_of(denied.data))
-    return Refusal(denied.node, said.rule, said.text, said.time_ms)
+    return Refusal(denied.node, said.rule, said.text, denied.time_ms)
 
 
 # ---- verified again

@@ -9,6 +9,7 @@ from typing import Final
 import grpc
 
 from exchange import wire
+from exchange.envelope import MAX_SEQ
 from exchange.errors import LimitError
 from exchange.node.entries import entry_message, header_of, stream_name
 from exchange.store.contract import Store
@@ -19,7 +20,6 @@ from keys.errors import TocsinError
 
 MAX_LEAVES: Final = 256
 MAX_NUMBERS: Final = 64
-MAX_SEQ: Final = 2**62
 NUMBERS_BYTES: Final = 2_500_000
 ASK_S: Final = 10.0
 

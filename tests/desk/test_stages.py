@@ -240,7 +240,13 @@ async def test_heartbeats_are_not_asked_for(exchange: Exchange) -> None:
 
 
 def refused(
-    exchange: Exchange, identity: bytes, *, key: Signer | None = None, rule: str = "POLICY_AUDIENCE", desk: str = HAGUE
+    exchange: Exchange,
+    identity: bytes,
+    *,
+    key: Signer | None = None,
+    rule: str = "POLICY_AUDIENCE",
+    desk: str = HAGUE,
+    time_ms: int = 0,
 ) -> bytes:
     """A refusal of an envelope in the log; its leaf."""
     body = pb.NodeRefusal(
@@ -249,7 +255,7 @@ def refused(
         id=identity,
         rule=rule,
         text="not for us",
-        time_ms=exchange.clock(),
+        time_ms=time_ms or exchange.clock(),
         node=NL,
         desk=desk,
     )
@@ -282,6 +288,17 @@ async def test_a_refusal_is_verified_kept_and_told_once(exchange: Exchange) -> N
         f"taken by {KR}",
         f"refused by {NL}",
     ]
+    desk.close()
+
+
+async def test_a_refusal_of_a_time_to_come_stops_nobody(exchange: Exchange) -> None:
+    identity = await sent(exchange)
+    exchange.log.lacks = lambda node, leaf: node == NL
+    refused(exchange, identity, rule="SENDER_ENDED", time_ms=2**64 - 1)
+    (event,) = await read(exchange, HAGUE, "minerals")
+    assert event == Refused(identity, "SENDER_ENDED", "not for us", NL)
+    desk = exchange.open(HAGUE)
+    assert {r.refused.time_ms for r in desk.track(identity).readers if r.refused} == {exchange.clock()}
     desk.close()
 
 
@@ -419,6 +436,23 @@ async def test_an_acknowledgement_of_what_was_not_sent_to_its_sender_is_not_beli
     assert "not sent" in str(event)
     desk = exchange.open(HAGUE)
     assert [reader.opened for reader in desk.track(secret).readers] == [None]
+    desk.close()
+
+
+async def test_an_acknowledgement_of_a_time_to_come_stops_nobody(exchange: Exchange) -> None:
+    """Nor does one that no disk holds: it was opened before it was acknowledged."""
+    common = await sent(exchange, channel="consultation")
+    desk = exchange.open(BZ)
+    desk._acknowledging.run = forever  # type: ignore[method-assign]
+    async with desk:
+        [_ async for _ in desk.subscribe("consultation", follow=False)]
+        lie = rep.Item(acknowledgement=rep.Acknowledgement(envelope=common, time_ms=2**64 - 1))
+        await desk.publish("consultation", lie, answers=common)
+        assert await desk.flush(20) == 0
+    assert await read(exchange, HAGUE, "consultation") == []
+    desk = exchange.open(HAGUE)
+    (opened,) = [reader.opened for reader in desk.track(common).readers if reader.opened]
+    assert opened.time_ms == exchange.clock()
     desk.close()
 
 

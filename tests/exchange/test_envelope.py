@@ -189,6 +189,7 @@ def set_fields(**fields: object) -> object:
         set_fields(stream=b""),
         set_fields(random=bytes(15)),
         set_fields(seq=0),
+        set_fields(seq=2**62 + 1),
         set_fields(prev_seq=1),
         set_fields(prev_id=bytes(32)),
         set_fields(seq=2, prev_seq=1),

@@ -412,6 +412,15 @@ async def test_gap_and_fork_in_a_stream_are_refused(running: Running) -> None:
     assert [result.rule for result in answer.results] == ["", "STREAM_FORK", "STREAM_ORDER"]
 
 
+async def test_a_number_that_no_disk_holds_is_refused_and_costs_the_others_nothing(running: Running) -> None:
+    cluster, trust = running.cluster, running.cluster.trust
+    huge = send(trust, draft(trust, create_ms=now_ms(), stream=b"h" * 16, seq=2**63), at=cluster.world)
+    good = cluster.seal(trust, SENDER)
+    async with cluster.connect(await cluster.enrol(SENDER)) as stub:
+        [answer] = await publish(stub, [huge.data, good.data])
+    assert [result.rule for result in answer.results] == ["ENVELOPE_SHAPE", ""]
+
+
 async def test_a_stream_is_its_senders_whoever_else_uses_its_name(running: Running) -> None:
     cluster, trust = running.cluster, running.cluster.trust
     squatter = "kr.motie/supply"
