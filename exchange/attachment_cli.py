@@ -41,7 +41,7 @@ def send(
     kind = media_type or mimetypes.guess_type(file.name)[0] or "application/octet-stream"
 
     async def run() -> rep.Attachment:
-        async with Desk.open(desk, passphrase=_passphrase(passphrase_file)) as opened:
+        async with Desk.open(desk, passphrase=files.passphrase(passphrase_file)) as opened:
             return await opened.attach(file, media_type=kind)
 
     said = asyncio.run(run())
@@ -64,7 +64,7 @@ def fetch(
     files.private_directory(to)
 
     async def run() -> int:
-        async with Desk.open(desk, passphrase=_passphrase(passphrase_file)) as opened:
+        async with Desk.open(desk, passphrase=files.passphrase(passphrase_file)) as opened:
             places = opened.find_report(wanted)
             said = {a.digest: a for p in places for a in _attachments(opened, p.envelope, p.index)}
             for number, one in enumerate(said.values(), 1):
@@ -86,7 +86,3 @@ def _name(name: str, number: int) -> str:
     """The name a sender gave, only as far as it can do no harm here."""
     plain = "".join(c for c in name[:100] if c.isalnum() or c in " ._-").strip(" .")
     return f"{number}-{plain}" if plain else str(number)
-
-
-def _passphrase(path: Path | None) -> bytes:
-    return path.read_bytes().rstrip(b"\r\n") if path else b""

@@ -115,10 +115,6 @@ def _token(module: str | None, label: str | None, pin_file: Path | None) -> Iter
         err.print(f"in token {label}: the Ed25519 half{rest}")
 
 
-def _passphrase(path: Path | None) -> bytes:
-    return path.read_bytes().rstrip(b"\r\n") if path else b""
-
-
 def _emit(value: Any) -> None:
     sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
 
@@ -141,7 +137,7 @@ def node_init(
         name=name, lineage=_lineage(lineage, bundle), endpoint=endpoint, enrol_endpoint=enrol_endpoint
     )
     with _token(module, token, pin_file) as where:
-        entry = nodes.init(directory, settings, passphrase=_passphrase(passphrase_file), where=where)
+        entry = nodes.init(directory, settings, passphrase=files.passphrase(passphrase_file), where=where)
     _keep_bundle(bundle, directory)
     err.print(f"node {name} made in {directory}; give its entry to the ministry that signs the roster")
     _show_words(f"log key of {name}", suite.key_id(entry.log_key.suite, "log", entry.log_key.key))
@@ -170,7 +166,7 @@ def node_prepare(
     if not trust.founded:
         raise UsageError(f"{directory} holds no documents", hint="put the ministry's bundle there first")
     nodes.require_newest(directory, trust, settings.name)
-    with authority.open_keystore(directory, _passphrase(passphrase_file)) as store:
+    with authority.open_keystore(directory, files.passphrase(passphrase_file)) as store:
         if kind is NodeKey.TLS_CA:
             data = authority.prepare(store, trust, settings.name, now_ms=now_ms())
             output.write_bytes(data)
@@ -186,7 +182,7 @@ def node_run(
     directory: Annotated[Path, typer.Argument(help="Directory of the node.")], passphrase_file: PassphraseFile = None
 ) -> None:
     """Serve until interrupted."""
-    running = App(directory, _passphrase(passphrase_file))
+    running = App(directory, files.passphrase(passphrase_file))
     serve(
         running,
         ready=lambda: err.print(f"{running.settings.name} serves on {running.settings.endpoint}; Ctrl-C stops it"),
@@ -226,7 +222,7 @@ def desk_init(
     """
     settings = DeskSettings(desk=name, lineage=_lineage(lineage, bundle), node=node)
     with _token(module, token, pin_file) as where:
-        key = desks.init(directory, settings, passphrase=_passphrase(passphrase_file), where=where)
+        key = desks.init(directory, settings, passphrase=files.passphrase(passphrase_file), where=where)
         entry = founding.desk_entry(name, key, lineage=bytes.fromhex(settings.lineage))
     _keep_bundle(bundle, directory)
     err.print(f"desk {name} made in {directory}; give its entry to the ministry that signs the roster")
@@ -243,7 +239,7 @@ def desk_enrol(
     """Take the documents, get a certificate from the node, hand in the key cards."""
 
     async def enrol() -> None:
-        opened = Desk.open(desk, passphrase=_passphrase(passphrase_file))
+        opened = Desk.open(desk, passphrase=files.passphrase(passphrase_file))
         if bundle is not None:
             for error in opened.take_documents(files.load_bundle(bundle)):
                 err.print(f"document refused: {error}")
@@ -258,7 +254,7 @@ def desk_enrol(
 @desk_app.command("rekey")
 def desk_rekey(desk: DeskDir, passphrase_file: PassphraseFile = None) -> None:
     """Put the archive under a new key and destroy the old one; stop the desk first. Run it again if it was cut off."""
-    with Keystore.open(desk / "desk.keys", _passphrase(passphrase_file)) as store:
+    with Keystore.open(desk / "desk.keys", files.passphrase(passphrase_file)) as store:
         rekey.rekey(store, desk / desk_holdings.FILE)
     err.print(
         "the archive is under a new key, and the old key is destroyed; older backups need the keystore of their time"
@@ -286,7 +282,7 @@ def publish(
     reports = reader(_text(file), now_ms=now_ms())
 
     async def run() -> dict[str, Any]:
-        opened = Desk.open(desk, passphrase=_passphrase(passphrase_file))
+        opened = Desk.open(desk, passphrase=files.passphrase(passphrase_file))
         readers = [r.desk for r in opened.explain(channel, marking.value) if r.reads and (not to or r.desk in to)]
         if dry_run:
             opened.close()
@@ -328,7 +324,7 @@ def inbox(
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """What was received and opened here, from the archive; needs no network."""
-    opened = Desk.open(desk, passphrase=_passphrase(passphrase_file))
+    opened = Desk.open(desk, passphrase=files.passphrase(passphrase_file))
     deliveries = opened.inbox(channel)
     warnings = _standing(opened)
     opened.close()
@@ -358,7 +354,7 @@ def follow(
     """Receive a channel as it comes: verified, opened, in order. Gaps and staleness are said, not hidden."""
 
     async def run() -> None:
-        async with Desk.open(desk, passphrase=_passphrase(passphrase_file)) as opened:
+        async with Desk.open(desk, passphrase=files.passphrase(passphrase_file)) as opened:
             async for delivery in opened.subscribe(channel, follow=not once):
                 _show([delivery], as_json=as_json, header=False)
                 for event in opened.events():
@@ -378,7 +374,7 @@ def explain(
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Who reads a channel at a marking, who does not, and by which rule."""
-    opened = Desk.open(desk, passphrase=_passphrase(passphrase_file))
+    opened = Desk.open(desk, passphrase=files.passphrase(passphrase_file))
     readings = opened.explain(channel, marking.value, sender=sender)
     opened.close()
     if as_json:

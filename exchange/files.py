@@ -55,6 +55,23 @@ def save_settings(settings: Settings, path: Path) -> None:
     path.write_text("\n".join(lines) + "\n")
 
 
+def passphrase(path: Path | None) -> bytes:
+    """The passphrase of a keystore from a file, without the end of its line; empty without a file: a key file opens it.
+
+    Raises:
+        UsageError: The file cannot be read, or is empty and would leave a new keystore without a passphrase.
+    """
+    if path is None:
+        return b""
+    try:
+        found = path.read_bytes().rstrip(b"\r\n")
+    except OSError as error:
+        raise UsageError(f"cannot read the passphrase: {error}", hint="check --passphrase-file") from None
+    if not found:
+        raise UsageError(f"{path} is empty", hint="put a passphrase into it, or leave out --passphrase-file")
+    return found
+
+
 def _quote(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 

@@ -48,13 +48,13 @@ def push(
     _one_of(desk, node)
     if desk is not None:
         encoded = files.load_documents(bundle)
-        said = asyncio.run(_push(desk, encoded, _passphrase(passphrase_file)))
+        said = asyncio.run(_push(desk, encoded, files.passphrase(passphrase_file)))
         refused = [{"digest": p.digest.hex(), "rule": p.rule, "text": p.text} for p in said if p.rule]
         done: dict[str, Any] = {"taken": len(said) - len(refused), "refused": refused}
     else:
         assert node is not None  # noqa: S101 - one of the two is given
         order = Order(do="take", file=str(bundle.absolute()))
-        done = asyncio.run(carry_out(node, order, _passphrase(passphrase_file)))
+        done = asyncio.run(carry_out(node, order, files.passphrase(passphrase_file)))
     if as_json:
         _emit(done)
     else:
@@ -93,7 +93,7 @@ def panic(
         err.print(f"this destroys every key of {settings.desk} in {directory}; type {CONFIRM_WORD} to go on")
         if typer.get_text_stream("stdin").readline().strip() != CONFIRM_WORD:
             raise UsageError("not confirmed: nothing was destroyed", hint=f"type {CONFIRM_WORD}, or give --yes")
-    passphrase = _passphrase(passphrase_file)
+    passphrase = files.passphrase(passphrase_file)
     pushed: list[str] = []
 
     def save(renunciations: tuple[Document, ...]) -> None:
@@ -161,7 +161,7 @@ def touched(
     except ValueError:
         raise UsageError("the key is not 64 hex digits", hint="give all of them") from None
     order = Order(do="touched", file=str(out.absolute()), key=key)
-    done = asyncio.run(carry_out(directory, order, _passphrase(passphrase_file)))
+    done = asyncio.run(carry_out(directory, order, files.passphrase(passphrase_file)))
     if as_json:
         _emit(done)
     else:
@@ -181,10 +181,10 @@ def audit(
     """
     _one_of(desk, node)
     if node is not None:
-        found = asyncio.run(carry_out(node, Order(do="audit"), _passphrase(passphrase_file)))["findings"]
+        found = asyncio.run(carry_out(node, Order(do="audit"), files.passphrase(passphrase_file)))["findings"]
     else:
         assert desk is not None  # noqa: S101 - one of the two is given
-        opened = Desk.open(desk, passphrase=_passphrase(passphrase_file))
+        opened = Desk.open(desk, passphrase=files.passphrase(passphrase_file))
         try:
             found = [{"bad": f.bad, "subject": f.subject, "text": f.text} for f in opened.audit()]
         finally:
@@ -209,10 +209,6 @@ def _one_of(desk: Path | None, node: Path | None) -> None:
 
 def _tell(text: str) -> None:
     err.print(printable(text), markup=False, highlight=False)
-
-
-def _passphrase(path: Path | None) -> bytes:
-    return path.read_bytes().rstrip(b"\r\n") if path else b""
 
 
 def _emit(value: Any) -> None:

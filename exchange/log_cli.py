@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 import typer
 from rich.console import Console
 
+from exchange import files
 from exchange.desk import Desk
 from exchange.node.clashes import export
 from exchange.node.renewal import new_log
@@ -53,7 +54,9 @@ def node_new_log(
     except OSError as error:
         raise UsageError(f"cannot read the head: {error}") from None
     done = asyncio.run(
-        new_log(directory, passphrase=_passphrase(passphrase_file), without=without or (), shown=shown, dry_run=dry_run)
+        new_log(
+            directory, passphrase=files.passphrase(passphrase_file), without=without or (), shown=shown, dry_run=dry_run
+        )
     )
     if as_json:
         _emit({**asdict(done), "dry_run": dry_run})
@@ -69,7 +72,7 @@ def node_accept_log(
     directory: NodeDir, origin: Origin, as_json: Json = False, passphrase_file: PassphraseFile = None
 ) -> None:
     """Follow a peer's new log though it denies what was seen of the old one. Ask its operator first; the evidence stays."""
-    asyncio.run(carry_out(directory, Order(do="accept", file=origin), _passphrase(passphrase_file)))
+    asyncio.run(carry_out(directory, Order(do="accept", file=origin), files.passphrase(passphrase_file)))
     _accepted(origin, as_json=as_json)
 
 
@@ -77,7 +80,7 @@ def desk_accept_log(
     directory: DeskDir, origin: Origin, as_json: Json = False, passphrase_file: PassphraseFile = None
 ) -> None:
     """Read the node's new log though it denies what was seen of the old one. Ask its operator first; the evidence stays."""
-    desk = Desk.open(directory, passphrase=_passphrase(passphrase_file))
+    desk = Desk.open(directory, passphrase=files.passphrase(passphrase_file))
     try:
         desk.accept_log(origin)
     finally:
@@ -88,13 +91,13 @@ def desk_accept_log(
 def node_clashes(directory: NodeDir, out: Out, as_json: Json = False, passphrase_file: PassphraseFile = None) -> None:
     """Write the pairs of signed heads by which followed logs contradict themselves: proof to anyone with the log's key."""
     order = Order(do="clashes", file=str(out.absolute()))
-    done = asyncio.run(carry_out(directory, order, _passphrase(passphrase_file)))
+    done = asyncio.run(carry_out(directory, order, files.passphrase(passphrase_file)))
     _written(done["files"], as_json=as_json)
 
 
 def desk_clashes(directory: DeskDir, out: Out, as_json: Json = False, passphrase_file: PassphraseFile = None) -> None:
     """Write the pairs of signed heads by which the node's log contradicts itself: proof to anyone with the log's key."""
-    desk = Desk.open(directory, passphrase=_passphrase(passphrase_file))
+    desk = Desk.open(directory, passphrase=files.passphrase(passphrase_file))
     try:
         found = [(clash.rule, clash.seen, clash.shown) for clash in desk.archive.clashes()]
     finally:
@@ -120,10 +123,6 @@ def _written(written: list[str], *, as_json: bool) -> None:
 
 def _tell(text: str) -> None:
     err.print(printable(text), markup=False, highlight=False)
-
-
-def _passphrase(path: Path | None) -> bytes:
-    return path.read_bytes().rstrip(b"\r\n") if path else b""
 
 
 def _emit(value: Any) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 
+from exchange import files
 from exchange.desk import Desk
 from exchange.desk.resharing import PassedOn
 from exchange.text import printable
@@ -33,7 +34,7 @@ def reshare(
 ) -> None:
     """Pass on to a desk of your country what it could not open: with first signatures, as far as it may read, never RED."""
     since_ms = int(since.replace(tzinfo=UTC).timestamp() * 1000) if since else 0
-    passphrase = passphrase_file.read_bytes().rstrip(b"\r\n") if passphrase_file else b""
+    passphrase = files.passphrase(passphrase_file)
     done, waiting = asyncio.run(_reshare(desk, passphrase, colleague, channel, since_ms, timeout))
     if as_json:
         sys.stdout.write(json.dumps({**done._asdict(), "waiting": waiting}, ensure_ascii=False) + "\n")

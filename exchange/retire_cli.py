@@ -50,7 +50,7 @@ def node_retire(
     order = Order(
         do="successor" if dry_run else "retire", file=str(successor.absolute()), key=words.read(lineage).hex()
     )
-    done = asyncio.run(carry_out(directory, order, _passphrase(passphrase_file)))
+    done = asyncio.run(carry_out(directory, order, files.passphrase(passphrase_file)))
     _say({**done, "dry_run": dry_run}, as_json=as_json)
 
 
@@ -67,7 +67,7 @@ def desk_retire(
     First let it send what waits: that is not sent any more.
     """
     encoded, wanted = files.load_documents(successor), words.read(lineage)
-    desk = Desk.open(directory, passphrase=_passphrase(passphrase_file))
+    desk = Desk.open(directory, passphrase=files.passphrase(passphrase_file))
     try:
         asked = (desk.trust, desk.name, encoded, wanted)
         if dry_run:
@@ -94,7 +94,3 @@ def _say(done: dict[str, Any], *, as_json: bool) -> None:
 
 def _tell(text: str) -> None:
     err.print(printable(text), markup=False, highlight=False)
-
-
-def _passphrase(path: Path | None) -> bytes:
-    return path.read_bytes().rstrip(b"\r\n") if path else b""

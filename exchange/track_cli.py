@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from exchange import policy
+from exchange import files, policy
 from exchange.desk import Desk
 from exchange.desk.tenure import DeskInUseError
 from exchange.desk.tracked import EXPLAINED, ReaderStages, Step, Tracked
@@ -40,7 +40,7 @@ def track(
     ] = None,
 ) -> None:
     """Show for each reader what became of a report: taken, delivered, opened or refused, when, and by which node's word."""
-    passphrase = passphrase_file.read_bytes().rstrip(b"\r\n") if passphrase_file else b""
+    passphrase = files.passphrase(passphrase_file)
 
     async def run() -> tuple[list[Tracked], list[str], dict[bytes, list[Finding]]]:
         opened = Desk.open(desk, passphrase=passphrase)

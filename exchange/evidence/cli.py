@@ -36,7 +36,7 @@ def export(
     ] = None,
 ) -> None:
     """Write evidence of one item. It shows that item, its envelope's header and the rosters; nothing else of the batch."""
-    passphrase = passphrase_file.read_bytes().rstrip(b"\r\n") if passphrase_file else b""
+    passphrase = files.passphrase(passphrase_file)
 
     async def run() -> tuple[bytes, list[str]]:
         opened = Desk.open(desk, passphrase=passphrase)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 import typer
 from rich.console import Console
 
+from exchange import files
 from exchange.clock import now_ms
 from exchange.desk import Desk
 from exchange.node import directory as nodes
@@ -51,13 +52,13 @@ def pack(
     if (node is None) == (desk is None):
         raise UsageError("a pouch is packed from one node or one desk", hint="give --node or --desk")
     if desk is not None:
-        made = _shown(_pack_desk(desk, output, _passphrase(passphrase_file)))
+        made = _shown(_pack_desk(desk, output, files.passphrase(passphrase_file)))
     else:
         assert node is not None  # noqa: S101 - one of the two is given
         if not to:
             raise UsageError("for whom is the pouch?", hint="give --to, a node or a desk")
         order = Order(do="pack", file=str(output.absolute()), receiver=to, position=position, seen=seen)
-        made = asyncio.run(carry_out(node, order, _passphrase(passphrase_file)))
+        made = asyncio.run(carry_out(node, order, files.passphrase(passphrase_file)))
     if as_json:
         _emit(made)
         return
@@ -123,11 +124,11 @@ def unpack(
     if (node is None) == (desk is None):
         raise UsageError("a pouch is for one node or one desk", hint="give --node or --desk")
     if desk is not None:
-        _unpack_desk(file, desk, _passphrase(passphrase_file), as_json=as_json)
+        _unpack_desk(file, desk, files.passphrase(passphrase_file), as_json=as_json)
         return
     assert node is not None  # noqa: S101 - one of the two is given
     order = Order(do="unpack", file=str(file.absolute()))
-    done = asyncio.run(carry_out(node, order, _passphrase(passphrase_file)))
+    done = asyncio.run(carry_out(node, order, files.passphrase(passphrase_file)))
     if as_json:
         _emit(done)
     else:
@@ -199,10 +200,6 @@ def _serves(directory: Path) -> bool:
 
 def _shown(made: Packed) -> dict[str, Any]:
     return {"counts": made.counts, "next_position": made.next_position, "total": made.total}
-
-
-def _passphrase(path: Path | None) -> bytes:
-    return path.read_bytes().rstrip(b"\r\n") if path else b""
 
 
 def _emit(value: Any) -> None:

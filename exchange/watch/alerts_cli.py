@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final
 import typer
 from rich.console import Console
 
+from exchange import files
 from exchange.desk import Desk
 from exchange.policy import MARKING_NAMES
 from exchange.report import new_report_id, to_dict
@@ -44,8 +45,7 @@ FLUSH_S: Final = 30.0
 
 def open_desk(directory: Path, passphrase_file: Path | None) -> Desk:
     """The desk in a directory, not at work yet."""
-    secret = passphrase_file.read_bytes().rstrip(b"\r\n") if passphrase_file else b""
-    return Desk.open(directory, passphrase=secret)
+    return Desk.open(directory, passphrase=files.passphrase(passphrase_file))
 
 
 def find(desk: Desk, which: str) -> Chain:

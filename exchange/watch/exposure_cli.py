@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from exchange import files
 from exchange.clock import now_ms
 from exchange.desk import Desk
 from exchange.report.periods import date_start_ms
@@ -28,7 +29,7 @@ def facts_of(directory: Path | None, secret: Path | None, *, known_ms: int, now_
     """Published shares, and over them what missions reported to a desk, as far as it was known there by a time."""
     if directory is None:
         return shipped_facts()
-    desk = Desk.open(directory, passphrase=secret.read_bytes().rstrip(b"\r\n") if secret else b"")
+    desk = Desk.open(directory, passphrase=files.passphrase(secret))
     try:
         series = [one.as_of(known_ms) for one in Filing(desk.archive, DEFAULTS).figures()]
     finally:
