@@ -27,6 +27,8 @@ COSIGNATURE: Final = "tocsin/1/cosignature"
 # C2SP signed-note asks readers to take at least 16 signatures; ours are some 4,600 bytes a line.
 MAX_SIGNATURES: Final = 16
 MAX_NOTE_BYTES: Final = 128 * 1024
+MAX_NUMBER: Final = 2**62
+"""Of a size and a time: what is above 2**63 no disk holds, and above 2**64 no message."""
 DASH: Final = "— "
 
 
@@ -116,8 +118,10 @@ def parse(note: bytes) -> Checkpoint:
         raise ProofError("the bytes are no checkpoint") from None
     canonical = f"{parsed.origin}\n{parsed.size}\n{base64.b64encode(parsed.root).decode()}\ntime {parsed.time_ms}\n"
     # One text for one head: no signs, spaces or leading zeros that another reader would take differently.
-    if canonical.encode() != parsed.text or parsed.size < 0 or len(parsed.root) != 32:
+    if canonical.encode() != parsed.text or len(parsed.root) != 32:
         raise ProofError("the checkpoint is not in its one form")
+    if not (0 <= parsed.size <= MAX_NUMBER and 0 <= parsed.time_ms <= MAX_NUMBER):
+        raise ProofError("size and time of a checkpoint go from 0 to 2**62")
     if not 1 <= len(signatures) <= MAX_SIGNATURES or not rest.endswith("\n"):
         raise ProofError(f"a checkpoint has 1 to {MAX_SIGNATURES} signature lines")
     return parsed

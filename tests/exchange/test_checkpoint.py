@@ -62,6 +62,13 @@ def test_a_head_has_one_text(text: bytes) -> None:
         checkpoint.parse(note().replace(b"\n42\n", text))
 
 
+@pytest.mark.parametrize(("size", "time_ms"), [(2**62 + 1, 1), (2**64, 1), (1, 2**62 + 1), (1, -1)])
+def test_a_signed_head_beyond_what_can_be_kept_is_refused(size: int, time_ms: int) -> None:
+    signed = checkpoint.sign(ORIGIN, size, ROOT, key(), name=NAME, time_ms=time_ms)
+    with pytest.raises(ProofError):
+        checkpoint.verify(signed, suite.DESK_SUITE, key().public, name=NAME)
+
+
 def test_too_many_lines_or_bytes_are_refused() -> None:
     line = note().splitlines(keepends=True)[-1]
     with pytest.raises(ProofError):
