@@ -34,6 +34,8 @@ COMPANY: Final = "nl.veldhoven-litho/supply"
 DESKS: Final = (*GOVERNMENT, COMPANY)
 # In memory where the machine has such a place: thousands of runs, each with its own databases.
 FAST: Final = "/dev/shm" if Path("/dev/shm").is_dir() else None
+PROVED_S: Final = 130.0
+"""A node that could not be asked for a while is asked again within a minute (PACE_S of Tracking); with its second try that makes two."""
 
 
 @functools.cache
@@ -262,6 +264,20 @@ class Simulation:
                 )
             await asyncio.sleep(1)
 
+    async def prove(self, *, within_s: float = PROVED_S) -> None:
+        """Wait until every desk knows to be delivered what the nodes of its readers hold.
+
+        Raises:
+            AssertionError: One does not, in time.
+        """
+        end = self.loop.time() + within_s
+        desks = [machine for machine in self.desks.values() if machine.up]
+        while unproved := {machine.name: found for machine in desks if (found := machine.unproved())}:
+            if self.loop.time() > end:
+                counts = {desk: len(identities) for desk, identities in unproved.items()}
+                raise AssertionError(f"delivered, and not known to be: {counts}; faults: {self.faults}")
+            await asyncio.sleep(1)
+
 
 def a_report(chance: random.Random, time_ms: int, number: int) -> rep.Report:
     """A small valid report with an id drawn from the run's chance."""
@@ -290,6 +306,7 @@ def simulate(scenario: Scenario, *, seed: int, kind: type[Simulation] = Simulati
             try:
                 await simulation.start()
                 await scenario(simulation)
+                await simulation.prove()
                 simulation.check_end()
             finally:
                 simulation.stop()

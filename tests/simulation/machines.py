@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 AGAIN_S: Final = 1.0
 """A reader that was told of a failure of its own disk, or of a lie of its node, reads on after this long."""
+MANY: Final = 10_000
+"""More than a run sends."""
 
 
 class SimulatedLink(Link):
@@ -117,6 +119,7 @@ class NodeMachine(Machine):
             files.load_bundle(self.directory / files.BUNDLE), now_ms=self.clock()
         ):
             assert error is None or self.sim.days_passed, error
+        node.places.connect = node.mending.connect = self._connect
         service = self.sim.make_service(self, node)
         service._callers = NamedCallers(trust)  # type: ignore[assignment]
         self.sim.network.services[self.name] = service
@@ -196,6 +199,18 @@ class DeskMachine(Machine):
         if self.up and self.desk is not None:
             self.heard += self.desk.events()
         return self.heard
+
+    def unproved(self) -> list[bytes]:
+        """What it sent, a node of its readers holds, and it does not know to be delivered there."""
+        assert self.desk is not None
+        archive = self.desk.archive
+        found = [identity for _, identity, _ in archive.unplaced(MANY)]
+        for node in archive.nodes_awaited():
+            store = self.sim.nodes[node].store
+            assert store is not None
+            found += [row.id for row in archive.awaited_at(node, 0, MANY) if store.position_of(row.id) is not None]
+        assert self.desk.undelivered() or not found
+        return found
 
     def receipts(self) -> list[tuple[bytes, int]]:
         """(envelope id, position) of what the node acknowledged."""

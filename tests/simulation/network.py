@@ -276,6 +276,7 @@ class Channel:
 
     def __init__(self, net: "Network", caller: str, server: str) -> None:
         self._net, self._caller, self._server = net, caller, server
+        self._calls: list[_Call] = []
 
     async def __aenter__(self) -> "Channel":
         return self
@@ -285,11 +286,13 @@ class Channel:
 
     async def close(self, grace: float | None = None) -> None:
         """End its calls."""
-        for call in [c for c in self._net.calls if c.caller == self._caller and c.server == self._server]:
+        for call in self._calls:
             call.cancel()
 
     def _start(self, path: str, parse: Callable[[bytes], Message]) -> _Call:
-        return _Call(self._net, self._caller, self._server, path.rpartition("/")[2], parse)
+        self._calls = [call for call in self._calls if not call.done()]
+        self._calls.append(_Call(self._net, self._caller, self._server, path.rpartition("/")[2], parse))
+        return self._calls[-1]
 
     def unary_unary(
         self, path: str, *_: object, response_deserializer: Callable[[bytes], Message], **__: object
