@@ -14,6 +14,7 @@ import grpc
 import structlog
 
 from exchange import checkpoint, history, policy
+from exchange.desk.gaps import MAX_STREAMS
 from exchange.desk.holdings import Holdings
 from exchange.desk.link import Link, raise_if_ours
 from exchange.desk.queue import Way
@@ -37,7 +38,6 @@ LATE_MS: Final = 900_000
 """A heartbeat may come this much later than planned before it breaks a promise: a sleeping machine, a slow line."""
 IN_USE_MS: Final = 7 * 24 * 3600_000
 """Where nothing was said for so long no further heartbeat is promised."""
-MAX_STREAMS: Final = 64
 MAX_LOGS: Final = 64
 ANSWER_S: Final = 5
 

@@ -4,7 +4,6 @@ Source: docs/PROTOCOL.md sections 5.7, 5.8 and 9.6.
 """
 
 import dataclasses
-from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
@@ -21,7 +20,8 @@ from keys.trust import MissingDocumentError
 
 MAX_HELD_BYTES: Final = 16_000_000
 """What a call holds back for numbers that are missing; beyond it nothing more is waited for."""
-MAX_CLAIMED: Final = 64
+MAX_STREAMS: Final = 64
+"""What one heartbeat may name."""
 PASSED: Final = "numbers {} to {} of its stream did not come before it"
 CAME_LATE: Final = "came late: what its sender said after it was given before"
 
@@ -69,8 +69,8 @@ class Gaps:
 
     def __init__(self, holdings: Holdings) -> None:
         self._own = holdings
-        self.heads: deque[Claimed] = deque(maxlen=MAX_CLAIMED)
-        """Of the own node's log, as others say they saw it; not compared yet."""
+        self.heads: dict[str, Claimed] = {}
+        """Of the own node's log, the newest that each other desk says it saw; not compared yet."""
 
     def number(self, header: env.Header, identity: bytes) -> bool:
         """Note an envelope's number; whether it comes after people were told that it is missing. In a transaction.
@@ -108,8 +108,8 @@ class Gaps:
                 self.open(header)
                 self._heartbeat(header, item.heartbeat)
                 prefix = f"tocsin/{self._own.settings.node}/"
-                heads = [head for head in item.heartbeat.logs if head.origin.startswith(prefix)]
-                self.heads.extend(Claimed(header.sender, identity, head) for head in heads[:1])
+                for head in [head for head in item.heartbeat.logs if head.origin.startswith(prefix)][:1]:
+                    self.heads[header.sender] = Claimed(header.sender, identity, head)
             elif item.HasField("closing"):
                 self._closing(header, item.closing)
 
@@ -120,7 +120,7 @@ class Gaps:
             self._conflict(header, f"number {header.seq} stands in a stream that was closed at {closed}")
 
     def _heartbeat(self, header: env.Header, said: rep.Heartbeat) -> None:
-        for head in said.streams:
+        for head in said.streams[:MAX_STREAMS]:
             if len(head.stream) == len(header.stream) and len(head.id) == 32 and 0 < head.seq <= MAX_SEQ:
                 self._stands(header, head.stream, head.seq, head.id)
         if self._own.archive.closed_at((header.sender, header.stream)) is None:

@@ -222,7 +222,7 @@ class Reading:
         """Hold what others say they saw of the node's log against what is shown here."""
         newest = self._witness.newest
         while self._gaps.heads and newest is not None:
-            claimed = self._gaps.heads.popleft()
+            _, claimed = self._gaps.heads.popitem()
             if await asking.contradicts(stub, newest.head, claimed.head):
                 self._own.event(Split(newest.head.origin, claimed.sender, claimed.envelope, claimed.head.size))
 

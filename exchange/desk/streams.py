@@ -14,7 +14,7 @@ from exchange.envelope import MAX_SEQ
 from exchange.v1 import envelope_pb2 as env
 
 MAX_MISSING: Final = 1000
-"""Ranges of missing numbers that are kept, to be asked for again; the oldest go first."""
+"""Ranges of missing numbers of one sender that are kept, to be asked for again; its oldest go first, and no other's."""
 MAX_SHUT: Final = 1000
 """Headers, of some kilobytes each, of envelopes that could not be opened; the oldest go first."""
 
@@ -113,8 +113,9 @@ class Streams(Contents):
             (*row[1:-1], int(row.told)),
         )
         self._db.execute(
-            "DELETE FROM missing WHERE number <= (SELECT number FROM missing ORDER BY number DESC LIMIT 1 OFFSET ?)",
-            (MAX_MISSING,),
+            "DELETE FROM missing WHERE sender = ?1 AND number <="
+            " (SELECT number FROM missing WHERE sender = ?1 ORDER BY number DESC LIMIT 1 OFFSET ?2)",
+            (row.sender, MAX_MISSING),
         )
 
     def found(self, key: Key, first: int, last: int) -> Missing | None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from exchange import envelope
-from exchange.desk import Conflict, Desk, Gap, Silent, Split, asking, beats
+from exchange.desk import Conflict, Desk, Gap, Silent, Split, asking, beats, streams
 from exchange.desk.beats import Beats
 from exchange.desk.gaps import Gaps
 from exchange.desk.sealing import Sealing
@@ -375,6 +375,44 @@ async def test_nobody_closes_the_stream_of_another(exchange: Exchange) -> None:
     came, events = await read(exchange)
     assert came == ["before", "after"]
     assert all(getattr(event, "sender", "") == liar for event in events), "only he accuses himself"
+
+
+async def test_who_claims_many_streams_hides_no_gap_of_another(
+    exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "MAX_MISSING", 10)
+    await beat_after(exchange, "one", "two")
+    hidden = exchange.log.entries[-2][2]
+    exchange.log.hide = hidden.__eq__
+    liar = "kr.motie/supply"
+    header = draft(exchange.log.trust, sender=liar, create_ms=exchange.clock(), stream=b"l" * 16)
+    heads = [rep.StreamHead(stream=bytes([n]) * 16, seq=9, id=b"i" * 32) for n in range(100)]
+    items = [rep.Item(heartbeat=rep.Heartbeat(streams=heads[n : n + 50])) for n in (0, 50)]
+    cards, key = public_cards(exchange.log.trust, header), exchange.world.desks[liar]
+    data = envelope.seal([item.SerializeToString() for item in items], header, key=key, cards=cards).data
+    exchange.log.publish(data)
+    came, events = await read(exchange)
+    assert came == ["one"]
+    gaps = [event for event in events if isinstance(event, Gap)]
+    assert [gap.first for gap in gaps if gap.sender == HAGUE] == [2]
+    assert len(gaps) == 1 + 10
+
+
+async def test_who_claims_many_heads_hides_no_head_that_another_saw(exchange: Exchange) -> None:
+    """And of one heartbeat no more streams count than it may name."""
+    own = [rep.LogHead(origin="tocsin/nl.seoul-1/1", size=1, root=bytes([n]) * 32) for n in range(100)]
+    many = [rep.StreamHead(stream=bytes([n]) * 16, seq=9, id=b"i" * 32) for n in range(100)]
+    desk = exchange.open(SEOUL)
+    gaps = Gaps(desk._own)
+    with desk.archive.transaction():
+        one = env.Header(sender=HAGUE, stream=b"s" * 16, channel="minerals")
+        gaps.heed(one, b"1" * 32, [rep.Item(heartbeat=rep.Heartbeat(logs=own[:1]))])
+        other = env.Header(sender="kr.motie/supply", stream=b"t" * 16, channel="minerals")
+        gaps.heed(other, b"2" * 32, [rep.Item(heartbeat=rep.Heartbeat(logs=[head])) for head in own[1:]])
+        gaps.heed(other, b"2" * 32, [rep.Item(heartbeat=rep.Heartbeat(streams=many))])
+    assert [claimed.head.root for claimed in gaps.heads.values()] == [own[0].root, own[-1].root]
+    assert len(desk.archive.missing("minerals")) == 64
+    desk.close()
 
 
 async def test_a_heartbeat_is_not_sealed_again_and_a_stream_given_up_is_closed(
