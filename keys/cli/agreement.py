@@ -80,7 +80,7 @@ def diff(
 @group.command("publish")
 def publish(
     file: signing.DocumentFile,
-    out: Annotated[Path, typer.Option("--out", help="Where to write the bundle.")],
+    out: signing.BundleOut,
     held: HeldFiles = None,
     as_json: Json = False,
 ) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from keys import documents, terms
 from keys.cli import book as books
-from keys.cli import files, record, signing
+from keys.cli import files, signing
 from keys.cli.book import HeldFiles
 from keys.cli.terminal import Json, answer, now_ms, printable, say
 from keys.documents import Document
@@ -55,21 +55,13 @@ def draft(
 @group.command("publish")
 def publish(
     file: signing.DocumentFile,
-    out: Annotated[Path, typer.Option("--out", help="Where to write the bundle.")],
+    out: signing.BundleOut,
     held: HeldFiles = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Replace the file that is there, in one step.")] = False,
+    replace: signing.Replace = False,
     as_json: Json = False,
 ) -> None:
     """Check the signed annex as every node will, and write it with all documents before it into one bundle."""
-    now = now_ms()
-    document = files.load_one(file, TYPE)
-    book = books.extend(books.load(held, now_ms=now), document, now_ms=now)
-    files.save_bundle(out, list(book.documents), fresh=not replace)
-    record.note("published", document=signing.subject(document), digest=document.digest.hex())
-    say(f"{len(book.documents)} documents in {out}")
-    answer(
-        {"file": str(out), "document": signing.subject(document), "digest": document.digest.hex()}, [], as_json=as_json
-    )
+    signing.publish(file, TYPE, held, out, replace=replace, as_json=as_json)
 
 
 def rows_of(data: bytes) -> list[pb.Threshold]:

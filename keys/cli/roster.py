@@ -9,7 +9,7 @@ import typer
 from keys import documents, drafts, terms
 from keys.ceremony import NotReadyError
 from keys.cli import book as books
-from keys.cli import files, ready, record, signing
+from keys.cli import files, ready, signing
 from keys.cli.book import HeldFiles
 from keys.cli.terminal import Json, answer, now_ms, say
 from keys.errors import UsageError
@@ -26,7 +26,6 @@ group = typer.Typer(
 signing.add_commands(group, TYPE)
 
 DraftFile = Annotated[Path, typer.Argument(metavar="DRAFT", help="The draft of the roster; changed in place.")]
-Replace = Annotated[bool, typer.Option("--replace", help="Replace the file that is there, in one step.")]
 
 
 @group.command("draft")
@@ -70,30 +69,23 @@ def draft(
 @group.command("publish")
 def publish(
     file: signing.DocumentFile,
-    out: Annotated[Path, typer.Option("--out", help="Where to write the bundle.")],
+    out: signing.BundleOut,
     held: HeldFiles = None,
-    replace: Replace = False,
+    replace: signing.Replace = False,
     as_json: Json = False,
 ) -> None:
     """Check the signed roster as every node will, and write it with all documents before it into one bundle.
 
     A status must follow: until one names the new roster, nobody can tell that it is the newest.
     """
-    now = now_ms()
-    document = files.load_one(file, TYPE)
-    book = books.extend(books.load(held, now_ms=now), document, now_ms=now)
-    files.save_bundle(out, list(book.documents), fresh=not replace)
-    record.note("published", document=signing.subject(document), digest=document.digest.hex())
-    say(f"{len(book.documents)} documents in {out}; now issue a status: `tocsin-keys status issue --bundle {out}`")
-    answer(
-        {"file": str(out), "document": signing.subject(document), "digest": document.digest.hex()}, [], as_json=as_json
-    )
+    then = f"; now issue a status: `tocsin-keys status issue --bundle {out}`"
+    signing.publish(file, TYPE, held, out, replace=replace, as_json=as_json, then=then)
 
 
 def bundle(
     inputs: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Bundles and documents of one exchange.")],
-    out: Annotated[Path, typer.Option("--out", help="Where to write the bundle.")],
-    replace: Replace = False,
+    out: signing.BundleOut,
+    replace: signing.Replace = False,
     as_json: Json = False,
 ) -> None:
     """Put the documents of several files into one bundle: your own and those the other party handed over.

@@ -46,6 +46,8 @@ Expect = Annotated[
     ),
 ]
 OutFile = Annotated[Path | None, typer.Option("--out", help="Where to write the result.")]
+BundleOut = Annotated[Path, typer.Option("--out", help="Where to write the bundle.")]
+Replace = Annotated[bool, typer.Option("--replace", help="Replace the file that is there, in one step.")]
 
 
 def sign(
@@ -125,6 +127,24 @@ def verify(path: Path, type_: str, held: Sequence[Path] | None, *, as_json: bool
     if not progress.complete:
         short = [f"{group.name}: {', '.join(s.missing)}" for group, s in progress.groups if not s.complete]
         raise ThresholdError(f"{subject(document)} lacks signatures; could sign: {'; '.join(short)}")
+
+
+def publish(
+    path: Path, type_: str, held: Sequence[Path] | None, out: Path, *, replace: bool, as_json: bool, then: str = ""
+) -> None:
+    """Check a signed document as every node will, and write it with all documents before it into one bundle.
+
+    Raises:
+        TrustError: No node would take it; the subclass names the rule.
+        FileError: There is a file, and `replace` is off.
+    """
+    now = now_ms()
+    document = files.load_one(path, type_)
+    book = books.extend(books.load(held, now_ms=now), document, now_ms=now)
+    files.save_bundle(out, list(book.documents), fresh=not replace)
+    record.note("published", document=subject(document), digest=document.digest.hex())
+    say(f"{len(book.documents)} documents in {out}{then}")
+    answer({"file": str(out), "document": subject(document), "digest": document.digest.hex()}, [], as_json=as_json)
 
 
 def show_document(path: Path, type_: str, held: Sequence[Path] | None, *, as_json: bool) -> None:

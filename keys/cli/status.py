@@ -11,7 +11,7 @@ import typer
 from keys import ceremony, documents, drafts, lifetimes, terms
 from keys.ceremony import StrangerError
 from keys.cli import book as books
-from keys.cli import files, record, roster, signing, staffing
+from keys.cli import files, signing, staffing
 from keys.cli.book import HeldFiles
 from keys.cli.terminal import (
     DryRun,
@@ -101,18 +101,13 @@ def draft(
 @group.command("publish")
 def publish(
     file: signing.DocumentFile,
-    out: Annotated[Path, typer.Option("--out", help="Where to write the bundle.")],
+    out: signing.BundleOut,
     held: HeldFiles = None,
-    replace: roster.Replace = False,
+    replace: signing.Replace = False,
     as_json: Json = False,
 ) -> None:
     """Check the signed status as every node will, and write it with all documents before it into one bundle."""
-    now = now_ms()
-    document = files.load_one(file, TYPE)
-    book = books.extend(books.load(held, now_ms=now), document, now_ms=now)
-    files.save_bundle(out, list(book.documents), fresh=not replace)
-    record.note("published", document=signing.subject(document), digest=document.digest.hex())
-    answer({"file": str(out), "document": signing.subject(document)}, [signing.subject(document)], as_json=as_json)
+    signing.publish(file, TYPE, held, out, replace=replace, as_json=as_json)
 
 
 @group.command("issue")
