@@ -48,6 +48,9 @@ def replace(file: Path, data: bytes) -> None:
     """Put `data` in the place of `file`, whole or not at all, through a power cut. The lock is held.
 
     What stood there is overwritten once the new file is safe: it holds secrets that may have been deleted.
+
+    Raises:
+        KeystoreError: It cannot be written.
     """
     fresh = file.with_name(file.name + ".new")
     try:

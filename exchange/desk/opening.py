@@ -103,7 +103,15 @@ class Opening:
         return found
 
     def admit(self, parsed: envelope.Parsed, place: Position | None = None) -> Admitted | None:
-        """Apply every rule; None for what we sent or have already."""
+        """Apply every rule; None for what we sent or have already.
+
+        Args:
+            parsed: The envelope.
+            place: Where a log of another party holds it, for a key that ended.
+
+        Raises:
+            PeerError: It is refused, or is not for this desk; the subclass names the rule.
+        """
         if self._own.archive.knows(parsed.id):
             return None
         admitted = self._own.admission.admit(

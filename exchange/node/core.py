@@ -570,7 +570,11 @@ class Node:
 
 
 def origin_in(store: Store, node: str) -> str:
-    """The name of a node's log in a store: it begins with the head of the log before it, or it is the first. Blocks."""
+    """The name of a node's log in a store: it begins with the head of the log before it, or it is the first. Blocks.
+
+    Raises:
+        StoreError: The disk changed that entry, so nothing says which log this is.
+    """
     first = store.get(0)
     if first is not None and first.damaged and first.kind != pb.ENTRY_KIND_DOCUMENT:
         raise StoreError("the disk changed the first entry of the log", hint="restore the store")

@@ -191,6 +191,17 @@ def nothing(one: rep.Reshare) -> None:
     del one.items[:]
 
 
+def bend_what_is_passed_on(monkeypatch: pytest.MonkeyPatch, bend: Bend) -> None:
+    make = reshare.make
+
+    def bent(*args: Any) -> rep.Reshare:
+        made = make(*args)
+        bend(made)
+        return made
+
+    monkeypatch.setattr(reshare, "make", bent)
+
+
 @pytest.mark.parametrize(
     ("bend", "rule"),
     [
@@ -208,14 +219,7 @@ async def test_what_was_not_said_so_is_refused(
     await say(exchange, SEOUL, "one", "two")
     await join(exchange, MOTIE)
     await read(exchange, MOTIE)
-    make = reshare.make
-
-    def bent(*args: Any) -> rep.Reshare:
-        made = make(*args)
-        bend(made)
-        return made
-
-    monkeypatch.setattr(reshare, "make", bent)
+    bend_what_is_passed_on(monkeypatch, bend)
     await pass_on(exchange, HAGUE, MOTIE)
     came, events = await read(exchange, MOTIE)
     assert came == []
@@ -228,14 +232,7 @@ async def test_without_the_check_the_forged_text_is_given(exchange: Exchange, mo
     await say(exchange, SEOUL, "one")
     await join(exchange, MOTIE)
     await read(exchange, MOTIE)
-    make = reshare.make
-
-    def bent(*args: Any) -> rep.Reshare:
-        made = make(*args)
-        another_text(made)
-        return made
-
-    monkeypatch.setattr(reshare, "make", bent)
+    bend_what_is_passed_on(monkeypatch, another_text)
     monkeypatch.setattr(reshare, "verify", lambda *_, **__: None)
     await pass_on(exchange, HAGUE, MOTIE)
     assert texts((await read(exchange, MOTIE))[0]) == ["what nobody said"]
