@@ -35,7 +35,7 @@ DESKS: Final = (*GOVERNMENT, COMPANY)
 # In memory where the machine has such a place: thousands of runs, each with its own databases.
 FAST: Final = "/dev/shm" if Path("/dev/shm").is_dir() else None
 PROVED_S: Final = 130.0
-"""A node that could not be asked for a while is asked again within a minute (PACE_S of Tracking); with its second try that makes two."""
+"""A node that proved nothing for a while is asked within two minutes (PACE_S of Tracking): every other turn rests."""
 
 
 @functools.cache

@@ -4,6 +4,7 @@ Those of STEPS are asked before every step of the loop, the others at each messa
 """
 
 import gc
+import itertools
 import types
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
@@ -21,6 +22,8 @@ MARK: Final = "said in a simulation, and for its readers alone"
 """Stands in every text that is said."""
 MARK_BYTES: Final = MARK.encode()
 COMPANY_KINDS: Final = ("nl.veldhoven-litho/supply",)
+GAPS_MS: Final = 60_000
+"""Longer than any channel waits for missing numbers before it tells them."""
 SKIPPED: Final = (type, types.ModuleType, types.FunctionType, types.FrameType, types.CodeType, types.MethodType)
 
 
@@ -150,10 +153,17 @@ def i5_order_is_kept(sim: "Simulation", machine: "DeskMachine") -> None:
 
 
 def i5_what_is_missing_is_told(sim: "Simulation", machine: "DeskMachine") -> None:
-    """Below the newest number read of a stream each number is kept, or its reader heard of it."""
+    """Below the newest number read of a stream each number is kept, or its reader heard of it.
+
+    Who depends on a liar may still wait for one, as long as its channel does: desks say things by themselves to the end.
+    """
     assert machine.desk is not None
     heard = machine.events()
     told = {(gap.stream, number) for gap in heard if isinstance(gap, Gap) for number in range(gap.first, gap.last + 1)}
+    waited_ms = machine.clock() - GAPS_MS
+    for row in itertools.chain.from_iterable(machine.desk.archive.missing(channel) for channel in sim.channels):
+        if sim.liars and row.since_ms > waited_ms:
+            told.update((row.stream, number) for number in range(row.first, row.last + 1))
     refused = {event.id for event in heard if isinstance(event, Refused)}
     kept: dict[bytes, set[int]] = {}
     for received in machine.desk.archive.received():

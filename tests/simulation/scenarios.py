@@ -4,15 +4,14 @@ import asyncio
 from typing import Final
 
 from exchange.desk.events import SealedAgain
-from tests.simulation import faults
+from tests.simulation import faults, invariants
 from tests.simulation.exchange import GOVERNMENT, Simulation
 
 QUIET_S: Final = 290.0
 """After the last fault everything heals and the exchange may take this long, retries and back-off included."""
 REPORTS: Final = 6
 OUTAGE_S: Final = 2400.0
-GAPS_S: Final = 60.0
-"""Longer than any channel waits for missing numbers before it tells them."""
+GAPS_S: Final = invariants.GAPS_MS / 1000
 
 
 async def write(sim: Simulation, desk: str) -> None:
