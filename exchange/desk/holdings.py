@@ -1,6 +1,6 @@
 """What a desk holds: settings, keys, documents, archive, clock, workers, and the events nobody has asked for yet."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from itertools import zip_longest
@@ -219,8 +219,15 @@ class Holdings:
             self._saved_version = self.trust.version
 
     def event(self, event: Event) -> None:
-        """Keep an event until `Desk.events` is asked; the oldest go when there are more than MAX_EVENTS."""
+        """Keep an event until `Desk.events` is asked; beyond MAX_EVENTS the oldest goes of the kind and sender of most."""
         log.warning("event", desk=self.name, kind=type(event).__name__, text=str(event))
+        held = list(self.events)
+        if len(held) >= MAX_EVENTS:
+            # Else whoever causes many would push out what is to be told of others.
+            most, _ = Counter(map(_cause, held)).most_common(1)[0]
+            # Somebody may have taken them meanwhile.
+            with suppress(ValueError):
+                self.events.remove(next(one for one in held if _cause(one) == most))
         self.events.append(event)
 
     def disk_failed(self, error: TocsinError) -> None:
@@ -238,3 +245,7 @@ class Holdings:
         self.archive.close()
         self._keystore.close()
         self.state = "closed"
+
+
+def _cause(event: Event) -> tuple[type, str]:
+    return type(event), getattr(event, "sender", "")

@@ -23,7 +23,7 @@ from exchange.desk.replies import Replies
 from exchange.desk.streams import Missing
 from exchange.desk.witness import Witness
 from exchange.envelope import MAX_SEQ
-from exchange.errors import CourierMissingError, LimitError, StoreError
+from exchange.errors import CourierMissingError, LimitError, ProofError, StoreError
 from exchange.history import Seen
 from exchange.standing import Position
 from exchange.v1 import exchange_pb2 as pb
@@ -193,6 +193,9 @@ class Reading:
                     continue
                 if self._witness.is_later(response.checkpoint):
                     await self._witness.go_on(stub)
+                    if self._witness.is_later(response.checkpoint):
+                        # Else whoever only names a later log would be asked again and again, without end.
+                        raise ProofError("the node names a later log than it shows")
                     async for unread in self._subscribe(channel, hold, follow=follow, early=early):
                         yield unread
                     return
@@ -356,6 +359,8 @@ class Reading:
         shown = self._witness.verified(response.checkpoint)
         self._witness.require_extends(before, shown, response.consistency)
         head = shown.head
+        if response.next_position > head.size:
+            raise ProofError("the node counts beyond its own checkpoint")
         stale = self._own.trust.stale(self._own.clock())
         if stale and Stale(stale) not in self._own.events:
             self._own.event(Stale(stale))

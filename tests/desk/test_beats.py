@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from exchange import envelope
-from exchange.desk import Conflict, Desk, Gap, Silent, Split, asking, beats, streams
+from exchange.desk import Conflict, Desk, Gap, Silent, Split, asking, beats, holdings, streams
 from exchange.desk.beats import Beats
 from exchange.desk.gaps import Gaps
 from exchange.desk.sealing import Sealing
@@ -396,6 +396,19 @@ async def test_who_claims_many_streams_hides_no_gap_of_another(
     gaps = [event for event in events if isinstance(event, Gap)]
     assert [gap.first for gap in gaps if gap.sender == HAGUE] == [2]
     assert len(gaps) == 1 + 10
+
+
+async def test_who_causes_many_events_pushes_out_none_of_another(
+    exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holdings, "MAX_EVENTS", 10)
+    desk = exchange.open(SEOUL)
+    told = Gap(HAGUE, "minerals", b"s" * 16, 2, 2)
+    noise = [Conflict("kr.motie/supply", "minerals", str(n)) for n in range(30)]
+    for event in (noise[0], told, *noise[1:]):
+        desk._own.event(event)
+    assert desk.events() == [told, *noise[-9:]]
+    desk.close()
 
 
 async def test_who_claims_many_heads_hides_no_head_that_another_saw(exchange: Exchange) -> None:

@@ -10,6 +10,8 @@ from exchange.desk import Desk
 from exchange.desk.events import Clash
 from exchange.errors import LogForkError, LogRollbackError, ProofError
 from exchange.node import clashes
+from exchange.v1 import exchange_pb2 as pb
+from tests.desk import memory
 from tests.desk.memory import Exchange, exchange
 from tests.desk.test_desk import said, texts
 from tests.world import found
@@ -138,3 +140,26 @@ def test_a_log_of_another_node_is_none() -> None:
     for origin in ("tocsin/kr.x-1/0", "tocsin/kr.x-1/", "tocsin/kr.y-1/1", "tocsin/kr.x-1/1/2", "tocsin/kr.x-1/01"):
         with pytest.raises(ProofError):
             history.number_of(origin, "kr.x-1")
+
+
+@pytest.mark.parametrize("lie", ["names a later log", "counts beyond its checkpoint"])
+async def test_a_node_that_lies_is_asked_no_more_than_once(
+    world: Exchange, monkeypatch: pytest.MonkeyPatch, lie: str
+) -> None:
+    async with world.open(SEOUL) as desk:
+        [_ async for _ in desk.subscribe("minerals", follow=False)]
+        cursor, asked, truth = desk.archive.cursor("minerals"), 0, memory.Log.read
+
+        def lying(log: memory.Log, node: str, request: pb.SubscribeRequest) -> pb.SubscribeResponse:
+            nonlocal asked
+            answer, asked = truth(log, node, request), asked + bool(request.channels)
+            if request.channels and lie == "names a later log":
+                answer.checkpoint = b"tocsin/nl.seoul-1/999\n"
+            if request.channels and lie == "counts beyond its checkpoint":
+                answer.next_position += 2**63
+            return answer
+
+        monkeypatch.setattr(memory.Log, "read", lying)
+        with pytest.raises(ProofError):
+            [_ async for _ in desk.subscribe("minerals", follow=False)]
+        assert (asked, desk.archive.cursor("minerals")) == (1, cursor)
