@@ -311,7 +311,8 @@ class App:
         """
         notes, origin = list[bytes](), self.node.origin
         try:
-            async with self.connect(peer) as channel:
+            # Of all its answers: one that always names a later log, and takes its time, must not keep us from starting.
+            async with asyncio.timeout(2 * ASK_S), self.connect(peer) as channel:
                 stub = rpc.ExchangeStub(channel)
                 while len(notes) < MAX_LATER:
                     answer = await stub.GetCheckpoint(pb.GetCheckpointRequest(origin=origin), timeout=ASK_S)
@@ -321,6 +322,8 @@ class App:
                     origin = origin_of(self.settings.name, number_of(origin, self.settings.name) + 1)
         except grpc.aio.AioRpcError as failure:
             raise wire.error_from(failure) from None
+        except TimeoutError:
+            raise wire.UnreachableError(f"{peer} does not come to an end") from None
         return notes
 
     async def _end_tasks(self, keeping: asyncio.Task[None]) -> None:

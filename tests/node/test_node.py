@@ -25,6 +25,8 @@ from exchange.node.writer import Waiting
 from exchange.store.contract import NewEntry
 from exchange.store.sqlite import SqliteStore
 from exchange.v1 import exchange_pb2 as pb
+from exchange.v1 import exchange_pb2_grpc as rpc
+from exchange.wire import UnreachableError
 from keys import documents, founding, suite
 from keys.encoding import digest
 from keys.errors import PeerError, SignatureError
@@ -705,3 +707,28 @@ async def _rest(call: Any) -> list[Any]:
     while (answer := await call.read()) is not grpc.aio.EOF:
         answers.append(answer)
     return answers
+
+
+class Endless(rpc.ExchangeServicer):
+    """A peer that always names a later log, and takes its time."""
+
+    async def GetCheckpoint(self, request: pb.GetCheckpointRequest, context: object) -> pb.GetCheckpointResponse:  # noqa: N802
+        await asyncio.sleep(0.04)
+        return pb.GetCheckpointResponse(later=b"later")
+
+
+async def test_a_peer_without_end_keeps_no_node_from_starting(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exchange.node.app.ASK_S", 0.2)
+    server = grpc.aio.server()
+    rpc.add_ExchangeServicer_to_server(Endless(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(running.kr, "connect", lambda peer: grpc.aio.insecure_channel(f"127.0.0.1:{port}"))
+            with pytest.raises(UnreachableError):
+                await running.kr.shown_by(NODES[1])
+    finally:
+        await server.stop(0)
