@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import grpc
 
-from exchange import checkpoint, merkle, tls
+from exchange import checkpoint, history, merkle, tls
 from exchange.checkpoint import Checkpoint
 from exchange.desk.events import Gap
 from exchange.desk.holdings import Holdings
@@ -70,8 +70,12 @@ def _holds(holdings: Holdings, node: str, leaf: bytes, answer: pb.GetPlacesRespo
     Raises:
         ProofError: What is shown does not hold.
     """
-    keys = [(key.suite, key.key) for key in holdings.trust.log_keys(node)]
-    head = checkpoint.verify_any(answer.checkpoint, keys, name=node, context=checkpoint.CHECKPOINT)
+    entry = holdings.trust.node(node)
+    if entry is None:
+        raise ProofError(f"{node} is in no roster")
+    # It is asked now: a key that it had once, and somebody else may have today, shows nothing.
+    head = checkpoint.verify(answer.checkpoint, entry.log_key.suite, entry.log_key.key, name=node)
+    history.number_of(head.origin, node)
     for place in answer.places:
         if place.leaf == leaf:
             merkle.verify_inclusion(leaf, place.position, head.size, list(place.proof), head.root)

@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 
-from exchange import envelope
+from exchange import checkpoint, envelope
 from exchange.desk import Conflict, Desk, Gap, Silent, Split, asking, beats, holdings, streams
 from exchange.desk.beats import Beats
 from exchange.desk.gaps import Gaps
 from exchange.desk.sealing import Sealing
+from exchange.errors import ProofError
 from exchange.v1 import envelope_pb2 as env
 from exchange.v1 import exchange_pb2 as pb
 from exchange.v1 import report_pb2 as rep
@@ -408,6 +409,20 @@ async def test_who_causes_many_events_pushes_out_none_of_another(
     for event in (noise[0], told, *noise[1:]):
         desk._own.event(event)
     assert desk.events() == [told, *noise[-9:]]
+    desk.close()
+
+
+async def test_a_head_of_another_log_shows_no_node_to_hold_anything(exchange: Exchange) -> None:
+    await beat_after(exchange, "one", wait_ms=0)
+    leaf, desk, node = exchange.log.entries[-1][0], exchange.open(SEOUL), "nl.seoul-1"
+    answer = exchange.log.places(node, pb.GetPlacesRequest(leaves=[leaf]))
+    assert asking._holds(desk._own, node, leaf, answer)
+    head, key = checkpoint.parse(answer.checkpoint), exchange.world.log_keys[node]
+    answer.checkpoint = checkpoint.sign(
+        "tocsin/kr.the-hague-1/1", head.size, head.root, key, name=node, time_ms=head.time_ms
+    )
+    with pytest.raises(ProofError):
+        asking._holds(desk._own, node, leaf, answer)
     desk.close()
 
 
