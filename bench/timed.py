@@ -47,7 +47,7 @@ class _Connection(sqlite3.Connection):
 def install() -> None:
     """Put the timers in."""
     from exchange import admission, envelope, policy, report
-    from exchange.desk import contents, reading, sealing
+    from exchange.desk import contents, opening, sealing
     from keys import suite
 
     setattr(sqlite3, "connect", functools.partial(sqlite3.connect, factory=_Connection))  # noqa: B010
@@ -68,7 +68,7 @@ def install() -> None:
         ("report rules", report, "encode"),
         ("report rules", report, "clean_message"),
     ]
-    wraps += [("protobuf", module, "parse_canonical") for module in (envelope, contents, reading, sealing)]
+    wraps += [("protobuf", module, "parse_canonical") for module in (envelope, contents, opening, sealing)]
     wraps += [("protobuf", envelope, "canonical_bytes")]
     for stage, owner, name in wraps:
         # A stage that is called otherwise by now must fail here: else it would silently count as "rest".

@@ -32,11 +32,12 @@ class Said:
     """How many of the items were put into batches."""
 
 
-class Batch(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Batch:
     """What goes into one envelope, and how many of its items came from which call."""
 
     way: Way
-    items: list[bytes]
+    items: list[bytes] = field(repr=False)
     parts: list[tuple[Said, int]]
 
 

@@ -99,7 +99,7 @@ def test_a_good_file_is_published_whole(demo: Path, tmp_path: Path, kind: str) -
     assert (dry["reports"], dry["published"]) == (2, 0)
     (done,) = answer("publish", "materials", file, "--desk", demo / PUBLISHER)
     assert (done["published"], done["waiting"], done["events"]) == (2, 0, [])
-    assert done["readers"] == ["kr.motie/supply", "nl.bz/supply", "nl.seoul/economic"]
+    assert done["readers"] == ["kr.motie/supply", "nl.bz/supply", "nl.bz/watch", "nl.seoul/economic"]
     limit, rows = time.monotonic() + 30, list[Any]()
     while len(rows) < 2 and time.monotonic() < limit:
         rows += answer("follow", "materials", "--desk", demo / ABROAD, "--once")

@@ -160,8 +160,8 @@ async def test_a_follower_takes_what_its_peer_held_before_the_key_ended(
                     raise grpc.aio.AioRpcError(grpc.StatusCode.UNIMPLEMENTED, grpc.aio.Metadata(), grpc.aio.Metadata())
 
             with pytest.raises(SenderEndedError):
-                await follower._envelope(Silent(), entry, f"tocsin/{NL}/1")  # type: ignore[arg-type]
-            waiting = await follower._envelope(stub, entry, f"tocsin/{NL}/1")
+                await follower._envelope(Silent(), entry, f"tocsin/{NL}/1", 0)  # type: ignore[arg-type]
+            waiting = await follower._envelope(stub, entry, f"tocsin/{NL}/1", 0)
             assert waiting is not None
             await waiting.durable
         assert node.store.position_of(parsed.id) is not None

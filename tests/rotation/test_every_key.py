@@ -7,6 +7,7 @@ days. Documents go from the ministries into the nodes' bundles, and from node to
 import asyncio
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from exchange import cli
@@ -60,6 +61,7 @@ def day_21(exchange: Exchange) -> None:
         ministry.replace_role(Kind.ROSTER)
 
 
+@pytest.mark.timeout(400)  # some 60 s of CPU
 async def test_every_key_and_the_agreement_change_under_traffic(exchange: Exchange, tmp_path: Path) -> None:
     async with exchange.running():
         exchange.tasks += [asyncio.create_task(exchange.publish_on(desk, every_s=0.2)) for desk in DESKS]
