@@ -136,6 +136,8 @@ def i5_all_is_read_once(sim: "Simulation", machine: "DeskMachine") -> None:
     again = machine.crashes + machine.restored + len(machine.told)
     again += sum(isinstance(event, Unconfirmed | DiskFailed) for event in machine.events())
     if machine.early:
+        # A repeat may be shown early (Desk.subscribe): of a sender that comes from a backup, or by a node that lies.
+        again += sum(desk.restored for desk in sim.desks.values()) + (2 if sim.liars else 0)
         again += sum(isinstance(event, SealedAgain) for desk in sim.desks.values() for event in desk.events())
     for identity, count in sim.arrived.get(machine.name, {}).items():
         assert count <= 1 + again, f"{machine.name} was given {identity.hex()} {count} times"
