@@ -1,5 +1,7 @@
 """Found a two-country exchange in a directory: keys, documents, two nodes, their desks. For the demo, tests and bench."""
 
+import contextlib
+import secrets
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ MISSIONS: Final = {
     "nl.seoul": (pb.MISSION_KIND_EMBASSY, "Embassy of the Netherlands in Seoul", "주한 네덜란드 대사관", "KRSEL"),
     "nl.veldhoven-litho": (pb.MISSION_KIND_COMPANY, "An admitted equipment maker", "장비 기업", "NLVEL"),
 }
+PORTS: Final = (20_000, 32_000)
 NODES: Final = {"kr": "kr.the-hague-1", "nl": "nl.seoul-1"}
 DESKS: Final = (
     "kr.motie/supply",
@@ -58,14 +61,18 @@ def desk_directory(name: str) -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """Loopback ports nobody listens on at this moment."""
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
+    """Loopback ports nobody listens on at this moment.
+
+    Of those that a system gives to no connection by itself: else one could be taken before the node listens.
+    """
+    free: list[int] = []
+    for port in secrets.SystemRandom().sample(range(*PORTS), PORTS[1] - PORTS[0]):
+        if len(free) == count:
+            break
+        with socket.socket() as one, contextlib.suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            free.append(port)
+    return free
 
 
 def found(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from exchange import checkpoint, history
-from exchange.desk import Desk, NewLog
+from exchange.desk import NewLog
 from exchange.desk.events import Clash
 from exchange.desk.moves import Moves
 from exchange.errors import LogRollbackError, StoreError
@@ -15,6 +15,7 @@ from keys.errors import UsageError
 from tests.cli.test_cli import tocsin
 from tests.desk.memory import Exchange, exchange
 from tests.desk.test_desk import said, texts
+from tests.desk.test_witness import read, say
 from tests.world import found
 
 NODE = "kr.the-hague-1"
@@ -27,17 +28,6 @@ async def world(tmp_path: Path) -> Exchange:
     made = exchange(tmp_path, found(weeks=0), SENDER, READER)
     await made.synchronise()
     return made
-
-
-async def say(world: Exchange, *words: str) -> None:
-    async with world.open(SENDER) as desk:
-        for word in words:
-            await desk.publish("minerals", said(word))
-        assert await desk.flush(20) == 0
-
-
-async def read(desk: Desk) -> list[str]:
-    return texts([delivery async for delivery in desk.subscribe("minerals", follow=False)])
 
 
 def envelopes(world: Exchange) -> int:
