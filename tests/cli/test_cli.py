@@ -320,6 +320,8 @@ def test_the_example_scripts_of_the_readme_run(demo: Path) -> None:
         [sys.executable, ROOT / "examples" / "subscribe.py", demo / "nl.bz-supply", "minerals"],
         stdout=subprocess.PIPE,
         text=True,
+        # A test run in the background of a shell ignores it, and its children with it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert reader.stdout is not None
     assert any(f"kr.the-hague/economic [en] {marked}\n" == line for line in reader.stdout)

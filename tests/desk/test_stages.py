@@ -579,6 +579,7 @@ async def test_the_reader_s_end_knows_what_it_owes(exchange: Exchange) -> None:
     desk._finish = nothing  # type: ignore[method-assign]
     async with desk:
         await eventually(lambda: desk.unacknowledged() == 0)
+        assert await desk.flush(20) == 0
     await read(exchange, HAGUE, "consultation")
     desk = exchange.open(HAGUE)
     assert desk.archive.opened(identity), "what was owed from an earlier run is said"

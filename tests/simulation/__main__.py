@@ -18,7 +18,7 @@ from tests.simulation.exchange import Scenario, Simulation, simulate, template
 from tests.simulation.rotation import rotate_everything
 
 KINDS: Final[dict[str, type[Simulation]]] = {
-    kind.__name__: kind for kind in (Simulation, hostile.Hostile, mutants.Replays, mutants.CarelessDesks, *mutants.BUGS)
+    kind.__name__: kind for kind in (Simulation, hostile.Hostile, *mutants.HARMLESS, *mutants.BUGS)
 }
 SCENARIOS: Final[dict[str, Scenario]] = {
     "trouble": scenarios.talk_through_trouble,

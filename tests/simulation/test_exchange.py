@@ -87,6 +87,10 @@ def test_a_hostile_node_that_replays_gives_nothing_twice() -> None:
     _hold(range(10), "Replays")
 
 
+def test_who_asks_for_no_missing_number_still_gets_all_that_comes() -> None:
+    _hold(range(10), "AskForNothing")
+
+
 @pytest.mark.parametrize("planted", mutants.BUGS)
 def test_a_planted_bug_is_found(planted: type[Simulation]) -> None:
     scenario = "backups" if planted is mutants.ForgetsTheStreamCheck else "trouble"
