@@ -37,7 +37,9 @@ SERVER_OPTIONS: Final = [
 CLIENT_OPTIONS: Final = [
     *KEEPALIVE,
     ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.min_reconnect_backoff_ms", 200),
+    # The time a connection has to come about, TLS handshake and all: three round trips of a link around the world that
+    # loses a packet or two, or a machine that is busy. Less fails every attempt there.
+    ("grpc.min_reconnect_backoff_ms", 10_000),
     ("grpc.max_reconnect_backoff_ms", 5_000),
 ]
 HINT: Final = "hint"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from exchange import wire
-from exchange.demo.found import NODES
+from exchange.demo.found import NODES, free_ports
 from exchange.desk import Desk
 from exchange.node import follow
 from exchange.node.app import App
@@ -112,6 +112,21 @@ async def test_slow_and_cut_links_are_caught_up_on(tmp_path: Path) -> None:
             both.link.heal()
             assert await both.all_heard() < 5
         await until(lambda: both.seen() == "following")
+
+
+async def test_a_node_at_the_other_end_of_the_world_is_reached_at_the_first_attempt(tmp_path: Path) -> None:
+    with place(tmp_path / "exchange") as both:
+        both.node("kr").start()
+        await both.node("kr").serving()
+        async with both.open(HAGUE) as desk:
+            entry = desk._own.node_entry()
+            (port,), behind = free_ports(1), int(entry.enrol_endpoint.rpartition(":")[2])
+            entry.enrol_endpoint = f"127.0.0.1:{port}"
+            desk._own.node_entry = lambda: entry  # type: ignore[method-assign]
+            async with Proxy(port, behind) as link:
+                link.delay_s = 0.4
+                # A call that may not wait for the channel: it fails with the channel's first attempt.
+                await desk._link.enrol()
 
 
 @pytest.mark.usefixtures("impatient")
