@@ -4,6 +4,7 @@ Source: docs/PROTOCOL.md sections 5.7, 5.8 and 9.6.
 """
 
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
@@ -19,7 +20,7 @@ from exchange.v1 import report_pb2 as rep
 from keys.trust import MissingDocumentError
 
 MAX_HELD_BYTES: Final = 16_000_000
-"""What a call holds back for numbers that are missing; beyond it nothing more is waited for."""
+"""What a call holds back of one sender for numbers that are missing; beyond it nothing more of that one is waited for."""
 MAX_STREAMS: Final = 64
 """What one heartbeat may name."""
 PASSED: Final = "numbers {} to {} of its stream did not come before it"
@@ -200,7 +201,7 @@ class Hold:
     def __init__(self, holdings: Holdings) -> None:
         self._archive = holdings.archive
         self._held: dict[Key, list[Unread]] = {}
-        self._bytes = 0
+        self._bytes: Counter[str] = Counter()
         self.asked: set[int] = set()
         """Ranges, by number, that the node was asked for."""
         self.opened: list[Unread] = []
@@ -212,10 +213,9 @@ class Hold:
         """Whether something of a stream is held."""
         return key in self._held
 
-    @property
-    def full(self) -> bool:
-        """Whether nothing more can be waited for."""
-        return self._bytes > MAX_HELD_BYTES
+    def full(self, sender: str) -> bool:
+        """Whether nothing more of a sender can be waited for: whoever has much held back ends no wait for another."""
+        return self._bytes[sender] > MAX_HELD_BYTES
 
     def put(self, unread: Unread) -> list[Unread]:
         """Hold an envelope back or let it pass; what can be given now, in order."""
@@ -230,7 +230,7 @@ class Hold:
 
     def _hold(self, unread: Unread) -> None:
         self._held.setdefault(unread.key, []).append(unread)
-        self._bytes += _size(unread)
+        self._bytes[unread.key[0]] += _size(unread)
 
     def release(self) -> list[Unread]:
         """What no missing number stands before any more."""
@@ -243,7 +243,7 @@ class Hold:
         passing = [unread for unread in held if unread.seq < first]
         if kept := held[len(passing) :]:
             self._held[key] = kept
-        self._bytes -= sum(_size(unread) for unread in passing)
+        self._bytes[key[0]] -= sum(_size(unread) for unread in passing)
         return [_marked(unread, rows) for unread in passing]
 
 

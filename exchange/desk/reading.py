@@ -253,7 +253,7 @@ class Reading:
         for row in rows:
             if row.told and row.number in hold.asked:
                 continue
-            over = all_over or hold.full or self._gaps.over(row)
+            over = all_over or hold.full(row.sender) or self._gaps.over(row)
             if row.number not in hold.asked or (over and not row.told):
                 left_to_ask -= 1
                 if left_to_ask < 0:

@@ -312,6 +312,21 @@ async def test_what_is_held_back_is_bounded(exchange: Exchange, monkeypatch: pyt
         assert [type(event) for event in desk.events()] == [Gap]
 
 
+async def test_who_has_much_held_back_ends_no_wait_for_another(
+    exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(product, "MAX_HELD_BYTES", 2000)
+    Feed(exchange, monkeypatch)
+    flood = "kr.motie/supply"
+    log(exchange, *sealed(exchange, 2)[1:], *sealed(exchange, 4, sender=flood)[1:])
+    async with exchange.open(SEOUL) as desk:
+        deliveries = desk.subscribe("minerals")
+        assert {one.sender for one in await given(deliveries, 3)} == {flood}
+        assert [event.sender for event in desk.events() if isinstance(event, Gap)] == [flood]
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(anext(deliveries), 0.2)
+
+
 async def test_a_claim_of_any_number_costs_little(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
     header = draft(exchange.log.trust, seq=2**40, prev=(2**40 - 1, b"x" * 32))
     item = rep.Item(report=said("far")).SerializeToString()
