@@ -1,12 +1,14 @@
 """kill -9 of nodes and desks at random moments under load: what was acknowledged is there at both ends, exactly once."""
 
 import asyncio
+import json
 import random
 import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from itertools import permutations
 from typing import Any, Final
 
 from exchange.clock import now_ms
@@ -15,8 +17,11 @@ from exchange.desk import Desk
 from exchange.merkle import verify_inclusion
 from exchange.node.app import App
 from exchange.node.audit import audit
+from exchange.node.directory import STATUS
+from exchange.v1 import envelope_pb2 as env
 from exchange.v1 import exchange_pb2 as pb
 from exchange.v1 import report_pb2 as rep
+from keys.trust import party_of
 from tests.faults.place import BZ, CHANNELS, HAGUE, SEOUL, Place, Process
 from tests.faults.worker import Journal, line
 
@@ -92,8 +97,20 @@ async def come_to_rest(place: Place, desks: Sequence[str] = DESKS) -> None:
             assert await desk.flush(DRAIN_S) == 0, f"{desk.name}: {desk.state}"
         async with asyncio.timeout(DRAIN_S):
             await asyncio.gather(*(read_all(place, desk, desks) for desk in opened))
+    # What the desks said as they ended is on its way between the nodes.
+    ended_ms = now_ms()
+    async with asyncio.timeout(DRAIN_S):
+        while not all(followed(place, *pair, since_ms=ended_ms) for pair in permutations(NODES)):
+            await asyncio.sleep(0.2)
     for party in NODES:
         await place.processes[NODES[party]].end()
+
+
+def followed(place: Place, party: str, peer: str, *, since_ms: int) -> bool:
+    """Whether a party's node has all the entries that the other one says it has, by what both said since then."""
+    ours, theirs = (json.loads((place.founded.node(name) / STATUS).read_text()) for name in (party, peer))
+    told = min(ours["time_ms"], theirs["time_ms"]) > since_ms
+    return told and bool(ours["peers"][NODES[peer]]["position"] == theirs["entries"])
 
 
 async def read_all(place: Place, desk: Desk, desks: Sequence[str]) -> None:
@@ -174,7 +191,7 @@ async def log_of(place: Place, party: str) -> list[bytes]:
 
 
 def sent_is_kept(desk: Desk, logs: dict[str, list[bytes]], promised: Sequence[Named]) -> int:
-    """Each receipt proves its place, where its node's log has it; the other log has it too. Returns how many there are."""
+    """Each receipt proves its place, where its node's log has it; that of each reader has it too. Returns how many there are."""
     home = logs[desk.name[:2]]
     at = {party: set(leaves) for party, leaves in logs.items()}
     reports: Counter[bytes] = Counter()
@@ -186,7 +203,11 @@ def sent_is_kept(desk: Desk, logs: dict[str, list[bytes]], promised: Sequence[Na
         head = desk._own.verify_kept_note(note)
         verify_inclusion(identity, position, head.size, list(proof), head.root)
         assert home[position] == identity, f"{desk.name}: its node has another envelope at {position}"
-        assert all(identity in leaves for leaves in at.values())
+        header = env.Header.FromString(desk.archive.header_of(identity) or b"")
+        # What missions of one party acknowledge to each other goes to nobody else.
+        parties = {party_of(reader.desk) for reader in header.audience}
+        assert parties
+        assert all(identity in at[party] for party in parties)
         reports.update(reports_of(desk.archive.content(identity).items))
     assert set(reports.values()) <= {1}, "a report went out in two envelopes"
     assert {one for _, one in promised} <= set(reports), "what `publish` returned for was not sent"
