@@ -4,6 +4,7 @@ A node that lost a part of its log, because its disk came back from a backup, go
 newest head of log n that anybody showed the node, and holds again what is left of it (docs/PROTOCOL.md section 8.7).
 """
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -81,7 +82,9 @@ def continued(
 
     Raises:
         ProofError: The entries are not in that log, or the node did not sign them, or a log after the first begins
-            with anything else.
+            with anything else than one head each of logs before it, the latest first.
+
+    Source: docs/PROTOCOL.md section 8.7.
     """
     heads: list[Checkpoint] = []
     for entry in entries:
@@ -93,6 +96,10 @@ def continued(
         heads.append(verify(entry.data))
     if not heads or any(_log(head.origin)[0] != _log(shown.origin)[0] for head in heads):
         raise ProofError(f"{shown.origin} does not begin with a head of the log before it")
+    numbers = [_number(head.origin) for head in (shown, *heads)]
+    # One word on each log: of two, one reader could be held to the one and another to the other.
+    if any(later <= earlier for later, earlier in itertools.pairwise(numbers)):
+        raise ProofError(f"{shown.origin} does not begin with one head of each log before it, the latest first")
     return heads
 
 

@@ -412,6 +412,8 @@ class App:
             # Lineage of the exchange that took this one's place, once people said so.
             "successor": self.trust.death.successor.hex() if self.trust.death else "",
             "seen_longer": self.node.claims.still(self.node.store.size()),
+            # Heads of ours under a log key that has ended, which no node vouches for: by whom, of what size.
+            "doubted": self.node.claims.doubted,
             "clashes": [str(clash) for clash in self.node.clashes.held],
             "peers": {
                 peer: {"position": follower.position, "state": follower.state}

@@ -32,6 +32,10 @@ def audit(node: Node) -> list[Finding]:
     report += [
         Finding(True, "own log", f"{by} saw it {size} long: restored from a backup?") for by, size in longer.items()
     ]
+    report += [
+        Finding(True, "own log", f"{by} shows a head of size {size} under a log key that has ended: was it stolen?")
+        for by, size in node.claims.doubted.items()
+    ]
     if node.barred is not None:
         report.append(Finding(True, "own log", node.barred.words()))
     report += _kept(node)

@@ -8,11 +8,14 @@ from typing import Final
 
 import structlog
 
+from exchange.checkpoint import Checkpoint
 from exchange.history import Seen
 from exchange.store.contract import Store
+from keys.trust import party_of
 
 log = structlog.get_logger("tocsin.node")
 MAX_CLAIMS: Final = 256
+"""Callers of one party that are remembered: no party pushes out what another says."""
 
 
 class Claims:
@@ -26,6 +29,7 @@ class Claims:
     def __init__(self, origin: str, store: Store) -> None:
         self._key, self._store = f"{origin}!", store
         self.sizes: dict[str, int] = {}
+        self.doubted: dict[str, int] = {}
         self.proved: Seen | None = None
 
     def load(self) -> Seen | None:
@@ -44,7 +48,7 @@ class Claims:
 
     def note(self, caller: str, seen_size: int, size: int) -> None:
         """A caller, or a peer that we ask, saw a longer log than ours; told once for each, loudly."""
-        if self.sizes.get(caller, 0) >= seen_size or len(self.sizes) >= MAX_CLAIMS:
+        if not self._room(self.sizes, caller, seen_size):
             return
         self.sizes[caller] = seen_size
         log.error(
@@ -53,6 +57,24 @@ class Claims:
             seen=seen_size,
             size=size,
         )
+
+    @staticmethod
+    def _room(held: dict[str, int], caller: str, size: int) -> bool:
+        if caller in held:
+            return held[caller] < size
+        party = party_of(caller)
+        return sum(party_of(one) == party for one in held) < MAX_CLAIMS
+
+    def doubt(self, caller: str, head: Checkpoint) -> None:
+        """A caller showed a head that a log key which has ended signed, and no node vouches for: a thief may have made it."""
+        if self._room(self.doubted, caller, head.size):
+            self.doubted[caller] = head.size
+            log.error(
+                "a head of ours that we do not hold, under a log key that has ended: stolen, or restored from a backup?",
+                by=caller,
+                origin=head.origin,
+                seen=head.size,
+            )
 
     def still(self, size: int) -> dict[str, int]:
         """Claims beyond a size of our log."""

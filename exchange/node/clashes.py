@@ -1,5 +1,6 @@
 """Pairs of heads by which a followed log contradicts itself: both are kept, and written to files to be shown to anyone."""
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,6 +15,7 @@ from exchange.workers import Workers
 
 log = structlog.get_logger("tocsin.node")
 MAX_CLASHES: Final = 64
+"""Pairs kept of the logs of one node: none fills the place of another's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +26,23 @@ class Clash:
     seen: Seen
     shown: Seen
 
+    @property
+    def node(self) -> str:
+        """Whose logs they are."""
+        return self.shown.head.origin.split("/")[1]
+
+    def same_as(self, other: "Clash") -> bool:
+        """Whether it shows nothing new."""
+        one, two = self.shown.head, other.shown.head
+        return (self.rule, one.origin, one.root) == (other.rule, two.origin, two.root)
+
     def __str__(self) -> str:
         """In words."""
         return f"{self.rule}: {self.seen.head.origin} at {self.seen.head.size}, then at {self.shown.head.size}"
 
 
 class Clashes:
-    """What was found; it stays in the store, one pair for each rule and root shown.
+    """What was found; it stays in the store, one pair for each rule and root shown of a log.
 
     Args:
         store: Where they are kept.
@@ -43,7 +55,7 @@ class Clashes:
 
     def load(self) -> None:
         """Take from the store what was found before; blocks."""
-        for number in range(MAX_CLASHES):
+        for number in itertools.count():
             rule, seen, shown = (self._store.note(f"clash/{number}/{part}") for part in ("rule", "seen", "shown"))
             if not rule or not seen or not shown:
                 return
@@ -52,8 +64,8 @@ class Clashes:
     async def keep(self, error: LogClashError) -> None:
         """Keep a pair, unless this one is held."""
         found = Clash(error.reason, Seen.of(error.seen), Seen.of(error.shown))
-        same = any((one.rule, one.shown.head.root) == (found.rule, found.shown.head.root) for one in self.held)
-        if same or len(self.held) >= MAX_CLASHES:
+        same = any(one.same_as(found) for one in self.held)
+        if same or sum(one.node == found.node for one in self.held) >= MAX_CLASHES:
             return
         number = len(self.held)
         self.held.append(found)

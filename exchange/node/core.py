@@ -186,6 +186,8 @@ class Node:
     async def heard(self, note: bytes, *, by: str) -> None:
         """Others show a head that this node signed. If our log does not hold it, nothing is appended any more.
 
+        A head that an ended key signed and no node vouches for is only told to people (Witnesses.vouch).
+
         Args:
             note: A checkpoint of this node, as it is shown.
             by: Who shows it.
@@ -199,6 +201,9 @@ class Node:
         if number < ours or (number == ours and await self._read(self.holds_head, head)):
             return
         checkpoint.verify_any(note, self.log_keys.ever(), name=self.name)
+        if not self.witnesses.vouch(note, by=by):
+            self.claims.doubt(by, head)
+            return
         self.claims.note(by, head.size, self._writer.size)
         if await self._read(self.claims.prove, Seen(head, note)):
             self._stand_back(Seen(head, note))

@@ -76,6 +76,15 @@ class LogKeys:
         """(suite, public key) of every key that may have signed heads of this log."""
         return [(key.suite, key.public) for key in self._signing] + listed(self._trust, self._name)
 
+    def counting(self) -> list[tuple[int, bytes]]:
+        """Those of `ever` that have not ended: a thief of another can sign what he likes."""
+        ever = self.ever()
+        if not self._trust.founded:
+            return ever
+        have = [public for _, public in ever]
+        now = node_keys.log_keys_signing(self._trust, self._name, now_ms=self._clock(), have=have)
+        return [key for key in ever if key[1] in now]
+
 
 def listed(trust: Trust, node: str) -> list[tuple[int, bytes]]:
     """(suite, public key) of every log key that a roster lists for a node, for what was signed once and is kept."""

@@ -61,14 +61,45 @@ class Witnesses:
             IdentityError: The witness is none.
             ProofError: One of the two did not sign it, or it is of another log.
         """
+        seen = self._cosigned(note, witness)
+        if seen.origin != self._origin:
+            raise ProofError("the cosigned checkpoint is none of this log")
+        return seen
+
+    def _cosigned(self, note: bytes, witness: str) -> checkpoint.Checkpoint:
         if self._trust.node(witness) is None or party_of(witness) == party_of(self._name):
             raise IdentityError("only a node of another party cosigns", caller=witness)
         # Both may have replaced their keys since: a cosignature is kept for years, as evidence.
         seen = checkpoint.verify_any(note, self._log_keys.ever(), name=self._name)
         checkpoint.verify_any(note, listed(self._trust, witness), name=witness, context=checkpoint.COSIGNATURE)
-        if seen.origin != self._origin:
-            raise ProofError("the cosigned checkpoint is none of this log")
         return seen
+
+    def vouch(self, note: bytes, *, by: str) -> bool:
+        """Whether a head of any log of ours, signed with whatever key, is to be believed.
+
+        A key that has not ended vouches by itself. Under one that ended, a node must: one that shows what it followed, or one
+        of another party that cosigned. A thief of the key has neither, and a node restored to before its end is still told.
+
+        Args:
+            note: A head that this node signed once.
+            by: Who shows it, as its connection proves.
+
+        Source: docs/PROTOCOL.md section 8.7.
+        """
+        if self._trust.founded and self._trust.node(by) is not None:
+            return True
+        try:
+            checkpoint.verify_any(note, self._log_keys.counting(), name=self._name)
+        except ProofError:
+            return any(self._has_cosigned(note, signer) for signer, _, _ in checkpoint.parse(note).signatures)
+        return True
+
+    def _has_cosigned(self, note: bytes, witness: str) -> bool:
+        try:
+            self._cosigned(note, witness)
+        except TocsinError:
+            return False
+        return True
 
     async def add(self, note: bytes, *, by: str) -> None:
         """Keep a node's signature under one of our checkpoints.

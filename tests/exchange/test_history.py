@@ -105,7 +105,23 @@ def test_what_was_seen_is_denied(said: list[Seen], rule: type[Exception]) -> Non
 @pytest.mark.parametrize("number", [1, 2])
 def test_no_log_is_opened_again(number: int) -> None:
     with pytest.raises(LogRollbackError):
-        continues(seen(2, LEAVES[:6]), seen(1, LEAVES[:6]), number=number)
+        require_continues(seen(2, LEAVES[:6]), seen(number, LEAVES[:6]), [seen(1, LEAVES[:6]).head])
+
+
+@pytest.mark.parametrize(
+    "heads",
+    [
+        [seen(1, LEAVES[:6]), seen(1, LEAVES[:8])],
+        [seen(1, LEAVES[:8]), seen(1, LEAVES[:6])],
+        [seen(1, LEAVES[:6]), seen(1, LEAVES[:6])],
+        [seen(1, LEAVES[:6]), seen(2, LEAVES[:2])],
+        [seen(3, LEAVES[:2]), seen(1, LEAVES[:6])],
+    ],
+)
+def test_a_log_says_once_where_each_log_before_it_ended_the_latest_first(heads: list[Seen]) -> None:
+    shown, entries = log_after(*heads, number=3)
+    with pytest.raises(ProofError, match="one head of each log before it"):
+        continued(shown.head, entries, verify=verify)
 
 
 def test_a_later_log_does_not_extend_an_earlier_one_and_an_earlier_one_is_over() -> None:

@@ -8,6 +8,7 @@ from exchange import checkpoint, refusal
 from exchange.errors import ProofError
 from exchange.node import authority
 from exchange.node.app import App
+from exchange.node.audit import audit
 from exchange.node.logkeys import LogKeys
 from exchange.v1 import exchange_pb2 as pb
 from keys import drafts, node_keys
@@ -130,3 +131,40 @@ async def test_a_node_that_changes_at_once_is_followed_by_nobody(
         draft = drafts.next_status(kr.trust, "kr", now_ms=now_ms())
         await give(cluster.world.parties["kr"].sign(draft, "status"), kr)
         await eventually(lambda: "PROOF_BAD" in nl._followers[KR][0].state)
+
+
+async def test_a_thief_of_a_key_that_ended_does_not_stop_its_node_and_what_peers_saw_does(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node_keys, "_bounds", lambda *_: Bounds(40, 25, 10))
+    desk, origin = "kr.the-hague/economic", f"tocsin/{KR}/1"
+    async with cluster.app(KR).serving() as kr:
+        stolen = kr.node.log_keys.first
+        forged = checkpoint.sign(origin, 10**6, b"r" * 32, stolen, name=KR, time_ms=now_ms())
+        assert kr.node.witnesses.vouch(forged, by=desk), "while it counts, its word counts"
+        new = await prepare(cluster, kr)
+        await give(named(cluster, kr, new), kr)
+        await asyncio.sleep(0.1)
+        await kr._tend_keys()
+        assert new.key in (key for _, key in kr.node.log_keys.counting())
+        assert (stolen.suite, stolen.public) in kr.node.log_keys.ever(), "for what was kept"
+        async with cluster.connect(await cluster.enrol(desk)) as stub:
+            await stub.GetCheckpoint(pb.GetCheckpointRequest(seen=forged))
+        assert kr.node.barred is None
+        assert kr.node.claims.doubted == {desk: 10**6}
+        assert kr.node.claims.still(kr.node.store.size()) == {}
+        findings = await asyncio.to_thread(audit, kr.node)
+        assert [finding.bad for finding in findings if "has ended" in finding.text] == [True]
+        # A disk that came back from before the key's end: what was seen meanwhile still counts.
+        with authority.open_keystore(cluster.directory(NL), b"") as store:
+            (witness,) = authority.load_log_keys(store).values()
+        vouch = kr.node.witnesses.vouch
+        assert vouch(checkpoint.cosign(forged, witness, name=NL), by=desk)
+        assert not vouch(checkpoint.cosign(forged, stolen, name=NL), by=desk), "not its key"
+        assert not vouch(checkpoint.cosign(forged, kr.node.log_keys.first, name=KR), by=desk), (
+            "nobody is his own witness"
+        )
+        ours = checkpoint.sign_also(forged, kr.node.log_keys.first, name=KR)
+        assert vouch(ours, by=desk)
+        await kr.node.heard(forged, by=NL)
+        assert kr.node.barred is not None
