@@ -18,7 +18,7 @@ demo: $(STAMP)  ## two countries, two nodes, six desks, real input; leaves ./dem
 	$(BIN)/tocsin demo
 
 test: $(STAMP)  ## the test suite
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(STAMP)  ## ruff, mypy, import-linter, buf, generated code fresh, README help blocks
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """Fixtures that several rooms of the suite share; a module that needs another of the same name makes its own."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -13,6 +14,9 @@ from tests.desk.memory import Exchange
 from tests.node.cluster import NODES, Cluster
 from tests.node.cluster import found as found_cluster
 from tests.world import World, found
+
+# The programs that tests start by the dozen compile the product once, not each time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.fixture(scope="module")
