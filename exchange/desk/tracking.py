@@ -144,11 +144,15 @@ class Tracking:
         now_s = asyncio.get_running_loop().time()
         pace = self._paces.setdefault(node, _Pace(now_s))
         if grown and not pace.failed:
-            pace.next_s = min(pace.next_s, pace.asked_s + PACE_S[0])
+            # What was taken just now comes soon, however long something before it has not.
+            pace.next_s, pace.delay_s = min(pace.next_s, pace.asked_s + PACE_S[0]), PACE_S[0]
         if pace.next_s > now_s:
             return pace.next_s
         archive, found, pace.failed, pace.why = self._own.archive, 0, True, ""
         rows = await self._own.workers.run(archive.awaited_at, node, pace.after, LEAVES)
+        if not rows and pace.after:
+            # All was asked for once: from the front again, at once.
+            rows = await self._own.workers.run(archive.awaited_at, node, 0, LEAVES)
         try:
             found = await self.ask(node, [row.id for row in rows]) if rows else 0
             pace.failed = False

@@ -597,3 +597,21 @@ async def test_only_its_sender_tracks_an_envelope(exchange: Exchange) -> None:
     with pytest.raises(UsageError, match="sent no envelope"):
         desk.track(identity)
     desk.close()
+
+
+async def test_what_was_taken_just_now_is_asked_for_soon_and_no_turn_rests(exchange: Exchange) -> None:
+    exchange.log.lacks = lambda node, leaf: node == NL
+    await sent(exchange)
+    desk = exchange.open(HAGUE)
+    desk._tracking.run = forever  # type: ignore[method-assign]
+    async with desk:
+        tracking, calls = desk._tracking, exchange.log.places_asked
+        tracking.place()
+        tracking._paces[NL] = pace = trackings._Pace(0.0)
+        for turn in range(1, 6):
+            pace.next_s = 0.0
+            await tracking._ask_paced(NL, grown=False)
+            assert len(calls) == turn, "all is asked for again, from the front"
+        pace.next_s, pace.delay_s = 0.0, trackings.PACE_S[1]
+        await tracking._ask_paced(NL, grown=True)
+        assert pace.delay_s == 2 * trackings.PACE_S[0], "as soon as if nothing else were late"
