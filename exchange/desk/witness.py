@@ -5,13 +5,14 @@ A node that was restored from a backup goes on in another log, which must contin
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
 import grpc
 
 from exchange import history, wire
-from exchange.desk.archive import Clashed
+from exchange.desk.archive import MAX_CLASHES, Clashed
 from exchange.desk.events import Clash, NewLog
 from exchange.desk.holdings import Holdings
 from exchange.errors import LogClashError, ProofError
@@ -31,7 +32,7 @@ class Witness:
         self._lock = threading.Lock()
         self._newest: Seen | None = None
         self._loaded = False
-        self._told: set[tuple[str, bytes]] = set()
+        self._told: deque[tuple[str, bytes]] = deque(maxlen=MAX_CLASHES)
         self._going_on = asyncio.Lock()
 
     @property
@@ -84,7 +85,7 @@ class Witness:
         told = (error.reason, shown.root)
         if told in self._told:
             return
-        self._told.add(told)
+        self._told.append(told)
         self._own.archive.keep_clash(Clashed(self._own.clock(), error.reason, error.seen, error.shown))
         self._own.event(Clash(seen.origin, error.reason, str(error)))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from exchange import checkpoint, history
-from exchange.desk import Desk
+from exchange.desk import Desk, witness
 from exchange.desk.events import Clash
 from exchange.errors import LogForkError, LogRollbackError, ProofError
 from exchange.node import clashes
@@ -163,3 +163,18 @@ async def test_a_node_that_lies_is_asked_no_more_than_once(
         with pytest.raises(ProofError):
             [_ async for _ in desk.subscribe("minerals", follow=False)]
         assert (asked, desk.archive.cursor("minerals")) == (1, cursor)
+
+
+async def test_a_node_of_many_logs_is_remembered_within_bounds(
+    world: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(witness, "MAX_CLASHES", 3)
+    key = world.world.log_keys["nl.seoul-1"]
+    async with world.open(SEOUL) as desk:
+        kept = witness.Witness(desk._own)
+        for n in range(5):
+            note = checkpoint.sign("tocsin/nl.seoul-1/1", 9, bytes([n]) * 32, key, name="nl.seoul-1", time_ms=1)
+            for _ in range(2):
+                kept._keep(LogForkError("two roots", seen=note, shown=note))
+        assert len(desk.events()) == 5, "each is told, once"
+        assert len(kept._told) == 3
