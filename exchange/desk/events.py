@@ -171,8 +171,9 @@ class Split:
     def __str__(self) -> str:
         """In words."""
         return (
-            f"{self.sender} says that it saw another {self.origin} at size {self.size} than this desk is shown: the node "
-            f"shows two logs, or {self.sender} is mistaken; compare with it, envelope {self.envelope.hex()[:16]} is its word"
+            f"{self.sender} says that it saw another {self.origin} at size {self.size} than this desk is shown: one desk's "
+            f"signed word (envelope {self.envelope.hex()[:16]}) against the node's. Either the node shows two logs, or "
+            f"{self.sender} is mistaken or lies: ask other readers of the node, and the nodes that cosign its log, what they saw"
         )
 
 

@@ -481,3 +481,9 @@ async def test_nobody_is_expected_to_acknowledge_a_heartbeat(exchange: Exchange)
         await look(desk)
         alert, beat = (leaf for leaf, kind, _ in exchange.log.entries if kind == pb.ENTRY_KIND_ENVELOPE)
         assert [desk.archive.steers(one) for one in (alert, beat)] == [False, True]
+
+
+def test_one_desks_word_is_told_as_such() -> None:
+    words = str(Split("tocsin/nl.seoul-1/1", HAGUE, b"e" * 32, 3))
+    assert "one desk's signed word" in words
+    assert "ask other readers of the node, and the nodes that cosign its log" in words
