@@ -39,8 +39,11 @@ show the refusal alone. Written by `python -m tests.attacks`, checked by test_su
 12 attacks/test_streams: test_12_an_envelope_that_denies_the_one_before_is_told [number]
 12 attacks/test_streams: test_12_two_envelopes_at_one_number_are_told [number]
 12 desk/test_beats: test_two_logs_of_one_node_are_told_by_the_heads_that_travel [contradicts]
+12 desk/test_new_log: test_without_the_check_it_is_read [require_continues]
 12 desk/test_witness: test_a_log_rolled_back_between_sessions_is_refused_and_both_heads_prove_it
 12 desk/test_witness: test_without_the_check_a_rolled_back_log_is_taken [require_extends]
+12 node/test_new_log: test_a_new_log_with_an_older_head_is_refused_and_proved
+12 node/test_new_log: test_without_the_check_what_was_hidden_stays_hidden [require_continues]
 12 node/test_node: test_fork_in_a_followed_log_is_kept_flagged_and_shown
 13 attacks/test_chains: test_13_an_older_roster_is_refused [check_chain]
 13 attacks/test_chains: test_13_no_other_document_goes_back [_check_after]
@@ -57,6 +60,7 @@ show the refusal alone. Written by `python -m tests.attacks`, checked by test_su
 16 attacks/test_chains: test_16_a_status_does_not_go_with_other_documents_than_it_names [_check_named]
 16 attacks/test_chains: test_16_an_old_agreement_does_not_go_with_a_new_roster [agreement_ends_ms]
 16 attacks/test_chains: test_16_documents_signed_by_the_right_people_for_the_drill_are_refused [require_lineage]
+16 attacks/test_nodes: test_16_a_stranger_founds_nothing_at_a_running_node [require_lineage]
 17 attacks/test_chains: test_17_a_party_that_left_its_old_roots_out_changes_nothing [require]
 17 attacks/test_chains: test_17_one_key_under_two_names_counts_once [explain]
 17 attacks/test_chains: test_17_one_party_alone_amends_nothing [require]

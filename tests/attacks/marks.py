@@ -70,6 +70,14 @@ ELSEWHERE: Final = (
     Link(
         12, "tests/desk/test_witness.py", "test_a_log_rolled_back_between_sessions_is_refused_and_both_heads_prove_it"
     ),
+    Link(
+        12,
+        "tests/node/test_new_log.py",
+        "test_without_the_check_what_was_hidden_stays_hidden",
+        off="require_continues",
+    ),
+    Link(12, "tests/node/test_new_log.py", "test_a_new_log_with_an_older_head_is_refused_and_proved"),
+    Link(12, "tests/desk/test_new_log.py", "test_without_the_check_it_is_read", off="require_continues"),
     Link(12, "tests/node/test_node.py", "test_fork_in_a_followed_log_is_kept_flagged_and_shown"),
     Link(13, "tests/keys/test_trust.py", "test_root_rotation_as_in_tuf"),
     Link(

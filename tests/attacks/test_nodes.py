@@ -19,12 +19,13 @@ from exchange import envelope, files, tls, wire
 from exchange.envelope import Parsed
 from exchange.node.core import Node
 from exchange.v1 import exchange_pb2 as pb
-from keys import founding, suite
+from keys import documents, founding, suite
+from keys.documents import Document
 from keys.errors import SignatureError
 from keys.v1 import documents_pb2 as docs
 from tests.attacks.marks import attack
 from tests.mail import altered
-from tests.node.cluster import NODES, Cluster, Identity, eventually, now_ms, publish, read
+from tests.node.cluster import NODES, Cluster, Identity, eventually, found, now_ms, publish, read
 from tests.node.test_node import Running, held, poisoned
 
 Patch = pytest.MonkeyPatch
@@ -232,6 +233,44 @@ async def test_29_a_copied_ca_first_in_the_bundle_keeps_no_honest_desk_out(
     monkeypatch.setattr(tls, "pinned_ca", any_name)
     # The TLS library finds the copy first: whoever is honest is kept out.
     assert (await tried())[0] == "UNREACHABLE"
+
+
+# ---- 16 documents of another exchange
+
+
+@attack(16, off="require_lineage")
+async def test_16_a_stranger_founds_nothing_at_a_running_node(
+    cluster: Cluster, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    stranger = found(tmp_path / "stranger").world
+    # The worst of them: its keys are those of the parties, who signed it for another exchange.
+    ours = founding.next_roster(
+        cluster.world.parties["nl"],
+        documents.body(cluster.world.rosters["nl"], docs.Roster),
+        lineage=stranger.lineage,
+        previous=cluster.world.rosters["nl"],
+        now_ms=now_ms(),
+    )
+    async with cluster.app(KR).serving() as kr:
+        identity = await cluster.enrol(SENDER)
+
+        async def shown(*offered: Document) -> set[str]:
+            async with cluster.connect(identity) as stub:
+                request = pb.PutDocumentsRequest(documents=[document.encode() for document in offered])
+                answer = await stub.PutDocuments(request, timeout=10)
+            return {result.rule for result in answer.results}
+
+        size = kr.node.store.size()
+        assert "" not in await shown(*stranger.documents)
+        assert await shown(ours) == {"DOCUMENT_LINEAGE"}
+        assert kr.node.store.size() == size
+        assert (kr.trust.lineage, kr.trust.roster("nl").document) == (
+            cluster.world.lineage,
+            cluster.world.rosters["nl"],
+        )
+        monkeypatch.setattr(type(kr.trust._held), "require_lineage", lambda *_: None)
+        assert await shown(ours) == {""}
+        assert kr.node.store.position_of(ours.digest) is not None
 
 
 # ---- 37 poison envelope
