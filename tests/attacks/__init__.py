@@ -61,6 +61,7 @@ show the refusal alone. Written by `python -m tests.attacks`, checked by test_su
 16 attacks/test_chains: test_16_an_old_agreement_does_not_go_with_a_new_roster [agreement_ends_ms]
 16 attacks/test_chains: test_16_documents_signed_by_the_right_people_for_the_drill_are_refused [require_lineage]
 16 attacks/test_nodes: test_16_a_stranger_founds_nothing_at_a_running_node [require_lineage]
+16 desk/test_strangers: test_16_what_a_node_shows_of_another_exchange_changes_nothing_at_a_desk [require_lineage]
 17 attacks/test_chains: test_17_a_party_that_left_its_old_roots_out_changes_nothing [require]
 17 attacks/test_chains: test_17_one_key_under_two_names_counts_once [explain]
 17 attacks/test_chains: test_17_one_party_alone_amends_nothing [require]

@@ -81,6 +81,12 @@ ELSEWHERE: Final = (
     Link(12, "tests/node/test_node.py", "test_fork_in_a_followed_log_is_kept_flagged_and_shown"),
     Link(13, "tests/keys/test_trust.py", "test_root_rotation_as_in_tuf"),
     Link(
+        16,
+        "tests/desk/test_strangers.py",
+        "test_16_what_a_node_shows_of_another_exchange_changes_nothing_at_a_desk",
+        off="require_lineage",
+    ),
+    Link(
         19,
         "tests/evidence/test_evidence.py",
         "test_19_logged_after_the_revocation_came_is_refused_whatever_time_it_claims",
