@@ -276,16 +276,23 @@ class Clash:
 class Restored:
     """The node holds an envelope of this desk that this desk does not know: restored from a backup, or copied.
 
-    The stream is given up. If nobody restored this desk, somebody else has its keys.
+    The stream is given up. If nobody restored this desk, somebody else has its keys. `shown`: the node showed the envelope,
+    signed by this desk; else it is the node's word alone.
     """
 
     channel: str
     stream: bytes
     held_seq: int
     last_seq: int
+    shown: bool = True
 
     def __str__(self) -> str:
         """In words."""
+        if not self.shown:
+            return (
+                f"the node says that this desk sent up to number {self.last_seq} on {self.channel}, and does not show it; "
+                f"this desk knows up to {self.held_seq} and begins a new stream: ask the node's operator"
+            )
         return (
             f"this desk sent up to number {self.last_seq} on {self.channel} and knows up to {self.held_seq}: restored "
             "from a backup? if not, another machine has its keys: revoke them"

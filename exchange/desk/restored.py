@@ -8,14 +8,17 @@ from collections.abc import Callable
 from typing import Final
 
 import grpc
+from google.protobuf.message import DecodeError
 
-from exchange import wire
+from exchange import envelope, wire
 from exchange.desk.events import Restored
 from exchange.desk.holdings import Holdings
 from exchange.desk.sealing import Sealing
+from exchange.v1 import envelope_pb2 as env
 from exchange.v1 import exchange_pb2 as pb
 from exchange.v1 import exchange_pb2_grpc as rpc
-from keys.errors import TocsinError
+from keys.encoding import canonical_bytes
+from keys.errors import PeerError, TocsinError
 
 ANSWER_S: Final = 20
 
@@ -43,9 +46,52 @@ async def renew_streams(
             raise wire.error_from(failure) from None
         if not answer.last_seq or answer.last_id == identity or archive.header_of(answer.last_id) is not None:
             continue
-        holdings.event(Restored(channel, stream, seq, answer.last_seq))
+        shown = await _shown(holdings, stub, stream, answer)
+        holdings.event(Restored(channel, stream, seq, answer.last_seq, shown))
         for stuck, error in await sealing.seal_again(stream, b""):
             failed(stuck, error)
-        with archive.transaction():
-            # What its readers are told is how far it went in truth.
-            archive.set_ended(stream, answer.last_seq)
+        if shown:
+            with archive.transaction():
+                # What its readers are told is how far it went in truth.
+                archive.set_ended(stream, answer.last_seq)
+
+
+async def _shown(holdings: Holdings, stub: rpc.ExchangeStub, stream: bytes, said: pb.GetNumbersResponse) -> bool:
+    """Whether the node shows the envelope that it names as the last of a stream, signed by a key of this desk."""
+    request = pb.GetNumbersRequest(sender=holdings.name, stream=stream, first_seq=said.last_seq, last_seq=said.last_seq)
+    try:
+        answer = await stub.GetNumbers(request, timeout=ANSWER_S)
+    except grpc.aio.AioRpcError as failure:
+        raise wire.error_from(failure) from None
+    named = (entry for entry in answer.entries if entry.leaf == said.last_id)
+    return any(_is_ours(holdings, entry, stream, said) for entry in named)
+
+
+def _is_ours(holdings: Holdings, entry: pb.Entry, stream: bytes, said: pb.GetNumbersResponse) -> bool:
+    try:
+        parsed = _outside(entry)
+        found = holdings.trust.desk_key(parsed.outer.key)
+        if parsed.id != said.last_id or found is None:
+            return False
+        header = envelope.check(parsed, found[1].public).header
+    except (PeerError, DecodeError):
+        return False
+    return (found[0], header.sender, header.stream, header.seq) == (
+        holdings.name, holdings.name, stream, said.last_seq
+    )  # fmt: skip
+
+
+def _outside(entry: pb.Entry) -> envelope.Parsed:
+    if not entry.pruned:
+        return envelope.parse(entry.data)
+    pruned = env.Pruned.FromString(entry.data)
+    shell = env.Envelope(
+        suite=pruned.suite, key=pruned.key, header=pruned.header, commitment=pruned.commitment,
+        items_root=pruned.items_root, signature=pruned.signature,
+    )  # fmt: skip
+    return envelope.parse_shell(
+        canonical_bytes(shell),
+        wraps_digest=pruned.wraps_digest,
+        ciphertext_digest=pruned.ciphertext_digest,
+        ciphertext_length=pruned.ciphertext_length,
+    )

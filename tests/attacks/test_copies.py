@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from exchange import envelope
 from exchange.desk import sending
 from exchange.desk.events import Conflict, Restored
+from exchange.v1 import envelope_pb2 as env
 from exchange.v1 import exchange_pb2 as pb
-from tests.desk.memory import Exchange, exchange, header_of
+from keys.encoding import canonical_bytes
+from tests.desk.memory import Exchange, Log, exchange, header_of
 from tests.desk.test_desk import said, texts
 from tests.world import found
 
@@ -47,13 +50,51 @@ async def test_a_restored_desk_starts_a_new_stream(world: Exchange, tmp_path: Pa
     await back_up_and_restore(world, tmp_path)
     [event] = await say(world, "three")
     assert isinstance(event, Restored)
-    assert (event.held_seq, event.last_seq) == (1, 2)
+    assert (event.held_seq, event.last_seq, event.shown) == (1, 2, True)
     used = numbers(world)
     assert len(used) == len(set(used)) == 3
     assert len({stream for stream, _ in used}) == 2
     async with world.open(SEOUL) as reader:
         assert texts([one async for one in reader.subscribe("minerals", follow=False)]) == ["one", "two", "three"]
         assert reader.events() == []
+
+
+@pytest.mark.parametrize("lie", ["nothing is shown", "another of its envelopes", "signed by nobody"])
+async def test_a_node_that_claims_more_than_it_shows_gets_no_number_signed(
+    world: Exchange, monkeypatch: pytest.MonkeyPatch, lie: str
+) -> None:
+    await say(world, "one")
+    truth = Log.numbers
+
+    def lying(log: Log, node: str, request: pb.GetNumbersRequest) -> pb.GetNumbersResponse:
+        asked = pb.GetNumbersRequest(sender=request.sender, stream=request.stream, first_seq=1, last_seq=1)
+        answer = truth(log, node, asked)
+        answer.last_seq, answer.last_id = 1 if lie == "another of its envelopes" else 2**40, b"x" * 32
+        for entry in answer.entries:
+            entry.leaf = answer.last_id
+            if lie == "signed by nobody":
+                outer = env.Envelope.FromString(entry.data)
+                header = env.Header.FromString(outer.header)
+                header.seq = answer.last_seq
+                outer.header = canonical_bytes(header)
+                entry.data = canonical_bytes(outer)
+                answer.last_id = entry.leaf = envelope.envelope_id(outer)
+        if lie == "nothing is shown" or not request.first_seq:
+            answer.ClearField("entries")
+        return answer
+
+    monkeypatch.setattr(Log, "numbers", lying)
+    async with world.open(HAGUE) as desk:
+        (old,) = [one.stream for one in desk.archive.streams_in_use()]
+        await desk.publish("minerals", said("two"))
+        assert await desk.flush(20) == 0
+        event = next(event for event in desk.events() if isinstance(event, Restored))
+        assert not event.shown
+        assert "does not show it" in str(event)
+        assert [one.seq for one in desk.archive.streams_ended() if one.stream == old] == [1]
+    used = numbers(world)
+    assert len(used) == len(set(used)) == 2
+    assert max(seq for _, seq in used) == 1, "a new stream, from its first number"
 
 
 async def test_two_copies_at_once_share_no_number(world: Exchange, tmp_path: Path) -> None:
