@@ -18,7 +18,7 @@ from keys.errors import OpenError, UsageError
 
 ID_BYTES: Final = 16
 MAX_SHELF: Final = 200
-"""Envelopes, of at most 1 MB each, that wait for a courier key; the node keeps all of them in any case."""
+"""Envelopes of one sender, of at most 1 MB each, that wait for a courier key; the node keeps all of them in any case."""
 SENDER_TAG_BYTES: Final = 8
 MAX_CLASHES: Final = 64
 """Pairs of contradicting heads that are kept; one is proof enough."""
@@ -226,13 +226,10 @@ class Archive(Outbox, Sheets, Stages, Moves):
             (channel, time_ms),
         )
 
-    def shelve(self, channel: str, entry: bytes, note: bytes) -> None:
-        """Keep an entry that a courier key yet to come will open; the oldest go beyond MAX_SHELF; in a transaction."""
-        self._db.execute("INSERT INTO shelf (channel, entry, note) VALUES (?, ?, ?)", (channel, entry, note))
-        self._db.execute(
-            "DELETE FROM shelf WHERE number <= (SELECT number FROM shelf ORDER BY number DESC LIMIT 1 OFFSET ?)",
-            (MAX_SHELF,),
-        )
+    def shelve(self, sender: str, channel: str, entry: bytes, note: bytes) -> None:
+        """Keep an entry that a courier key yet to come will open; a sender's oldest go beyond MAX_SHELF; in a transaction."""
+        kept = self._db.execute("INSERT INTO shelf (channel, entry, note) VALUES (?, ?, ?)", (channel, entry, note))
+        self.bound("shelf", kept.lastrowid or 0, sender, MAX_SHELF)
 
     def shelf(self, channel: str) -> list[tuple[int, bytes, bytes]]:
         """(number, entry, note) of what a channel keeps for later, in log order."""
@@ -249,6 +246,7 @@ class Archive(Outbox, Sheets, Stages, Moves):
     def take_from_shelf(self, number: int) -> None:
         """An entry was opened, or never will be; inside a transaction."""
         self._db.execute("DELETE FROM shelf WHERE number = ?", (number,))
+        self._db.execute("DELETE FROM laid WHERE place = 'shelf' AND number = ?", (number,))
 
     def note(self, origin: str) -> bytes | None:
         """Newest checkpoint seen of a log."""

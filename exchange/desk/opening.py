@@ -5,7 +5,7 @@ from typing import Final
 from exchange import envelope, reshare
 from exchange.admission import Admitted
 from exchange.desk.archive import ID_BYTES, Received
-from exchange.desk.deliveries import STEERING, is_control, origin_of, to_delivery, unfolded
+from exchange.desk.deliveries import STEERING, claimed, is_control, origin_of, to_delivery, unfolded
 from exchange.desk.early import Early
 from exchange.desk.events import Conflict, Delivery, Refused
 from exchange.desk.gaps import CAME_LATE, Gaps, Unread
@@ -58,7 +58,7 @@ class Opening:
         try:
             opened = fresh.opened if fresh and fresh.opened else self.unseal(admitted)
         except PeerError:
-            self._own.archive.keep_shut(parsed.id, parsed.outer.header)
+            self._own.archive.keep_shut(admitted.header.sender, parsed.id, parsed.outer.header)
             raise
         received = _received(admitted, opened, entry, note)
         deliveries = self._kept(admitted, received, (*admitted.warnings, CAME_LATE) if late else admitted.warnings)
@@ -70,7 +70,7 @@ class Opening:
 
     def shelve(self, channel: str, entry: pb.Entry, note: bytes) -> None:
         """Keep an entry until its courier key comes. In a transaction."""
-        self._own.archive.shelve(channel, entry.SerializeToString(), note)
+        self._own.archive.shelve(claimed(entry.data).sender, channel, entry.SerializeToString(), note)
         self._shelved = True
 
     def number(self, header: env.Header, identity: bytes) -> bool:

@@ -16,7 +16,7 @@ from exchange.v1 import envelope_pb2 as env
 MAX_MISSING: Final = 1000
 """Ranges of missing numbers of one sender that are kept, to be asked for again; its oldest go first, and no other's."""
 MAX_SHUT: Final = 1000
-"""Headers, of some kilobytes each, of envelopes that could not be opened; the oldest go first."""
+"""Headers, of some kilobytes each, of envelopes of one sender that could not be opened; its oldest go first."""
 
 Key = tuple[str, bytes]
 """(sender, stream)."""
@@ -94,13 +94,22 @@ class Streams(Contents):
         same = (bytes(identity) for identity, held in rows if env.Header.FromString(held).stream == header.stream)
         return next(same, None)
 
-    def keep_shut(self, identity: bytes, header: bytes) -> None:
+    def keep_shut(self, sender: str, identity: bytes, header: bytes) -> None:
         """An envelope was admitted and could not be opened: what answers it can still be judged."""
-        self._db.execute("INSERT OR IGNORE INTO shut (id, header) VALUES (?, ?)", (identity, header))
-        self._db.execute(
-            "DELETE FROM shut WHERE number <= (SELECT number FROM shut ORDER BY number DESC LIMIT 1 OFFSET ?)",
-            (MAX_SHUT,),
-        )
+        kept = self._db.execute("INSERT OR IGNORE INTO shut (id, header) VALUES (?, ?)", (identity, header))
+        if kept.rowcount and kept.lastrowid is not None:
+            self.bound("shut", kept.lastrowid, sender, MAX_SHUT)
+
+    def bound(self, place: str, number: int, sender: str, most: int) -> None:
+        """A row of `shut` or `shelf` is a sender's: beyond so many his oldest go, and no other's."""
+        self._db.execute("INSERT OR REPLACE INTO laid VALUES (?, ?, ?)", (place, number, sender))
+        old = self._db.execute(
+            "SELECT number FROM laid WHERE place = ? AND sender = ? ORDER BY number DESC LIMIT -1 OFFSET ?",
+            (place, sender, most),
+        ).fetchall()
+        for (gone,) in old:
+            self._db.execute(f"DELETE FROM {place} WHERE number = ?", (gone,))  # noqa: S608 - a constant of ours
+            self._db.execute("DELETE FROM laid WHERE place = ? AND number = ?", (place, gone))
 
     def miss(self, key: Key, channel: str, first: int, last: int, identity: bytes, now_ms: int) -> None:
         """Numbers above the last read were not shown."""

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from exchange.desk import archive as product
+from exchange.desk import streams
 from exchange.desk.archive import Archive
 from exchange.errors import StoreError
 from keys.encoding import digest
@@ -84,3 +86,24 @@ def test_a_file_of_another_format_is_refused_not_misread(tmp_path: Path) -> None
     old.close()
     with pytest.raises(StoreError, match="format 1, this version reads 3"):
         Archive(tmp_path / "desk.db", bytes(32))
+
+
+def test_who_sends_much_that_cannot_be_opened_pushes_out_nothing_of_another(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "MAX_SHUT", 2)
+    monkeypatch.setattr(product, "MAX_SHELF", 2)
+    with archive.transaction():
+        archive.keep_shut("kr.a/x", b"a" * 32, b"first")
+        archive.shelve("kr.a/x", "minerals", b"first", b"note")
+        for n in range(5):
+            archive.keep_shut("nl.b/y", bytes([n]) * 32, bytes([n]))
+            archive.shelve("nl.b/y", "minerals", bytes([n]), b"note")
+    assert archive.header_of(b"a" * 32) == b"first"
+    assert [archive.header_of(bytes([n]) * 32) for n in range(5)] == [None, None, None, b"\3", b"\4"]
+    shelf = archive.shelf("minerals")
+    assert [entry for _, entry, _ in shelf] == [b"first", b"\3", b"\4"]
+    with archive.transaction():
+        archive.take_from_shelf(shelf[-1][0])
+        archive.shelve("nl.b/y", "minerals", b"new", b"note")
+    assert [entry for _, entry, _ in archive.shelf("minerals")] == [b"first", b"\3", b"new"]
