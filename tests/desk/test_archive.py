@@ -104,6 +104,7 @@ def test_who_sends_much_that_cannot_be_opened_pushes_out_nothing_of_another(
     shelf = archive.shelf("minerals")
     assert [entry for _, entry, _ in shelf] == [b"first", b"\3", b"\4"]
     with archive.transaction():
+        archive.shelve("kr.a/x", "minerals", b"second", b"note")
         archive.take_from_shelf(shelf[-1][0])
         archive.shelve("nl.b/y", "minerals", b"new", b"note")
-    assert [entry for _, entry, _ in archive.shelf("minerals")] == [b"first", b"\3", b"new"]
+    assert [entry for _, entry, _ in archive.shelf("minerals")] == [b"first", b"\3", b"second", b"new"]
