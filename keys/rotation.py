@@ -159,7 +159,8 @@ def _gate(plan: Plan, step: Step, trust: Trust, now_ms: int) -> str:
             return (
                 f"a key of {', '.join(nodes)} changed lately; new roster keys would void the roster that names the old"
             )
-    if step.id == "publish" and now_ms > plan.times.publish_ms:
+    # When people did what no document records is theirs to know: told is that it is due.
+    if step.signed_by and step.id == "publish" and now_ms > plan.times.publish_ms:
         late = replace(plan.times, publish_ms=now_ms)
         if plan.kind in (Kind.STATUS, Kind.LOG):
             # These are used from the moment they are published, whenever that is.

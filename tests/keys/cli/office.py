@@ -124,6 +124,8 @@ class Office:
 
     def draft_agreement(self) -> None:
         self.ok("agreement", "example", "--out", "terms.toml")
+        terms = self.path("terms.toml")
+        terms.write_text(terms.read_text().replace("[channels.chips]", '[channels.chips]\ncourier_group = "bag"'))
         self.ok("agreement", "draft", "terms.toml", *HELD, "--out", "agreement.draft")
 
     def sign_agreement(self) -> None:

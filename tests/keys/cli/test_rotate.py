@@ -194,6 +194,26 @@ def test_a_key_of_each_kind_from_plan_to_end(staffed: Office, clock: Clock, kind
     assert len(before) == len(after)
 
 
+def test_a_courier_key_is_planned_though_people_carry_it(staffed: Office, clock: Clock) -> None:
+    staffed.path("next.id").write_text("7a" * 16)
+    made = staffed.ok(
+        *("plan", "rotate", "courier", "--name", "bag", "--party", "kr", "--new", "next.id"),
+        *("--held", "exchange.bundle", "--out", "p.plan", "--json"),
+    )
+    assert "do not begin before all have it" in staffed.ok("plan", "show", "p.plan").out
+    agreed, by_hand = ["--digest", made.json["digest"]], []
+    for _ in range(4):
+        said = staffed.ok("plan", "apply", "p.plan", *BUNDLE, "--json", *agreed).json
+        agreed, by_hand = [], said["by_hand"]
+        # It is in no document: nothing is published, people are told what is due.
+        assert said["released"] == []
+        if said["next"] is None:
+            break
+        clock.now_ms = int(said["due_ms"])
+        confirm(staffed, clock)
+    assert by_hand == ["publish", "first-use", "retire"]
+
+
 def test_a_plan_is_not_applied_before_it_is_agreed_nor_after_it_was_altered(staffed: Office, clock: Clock) -> None:
     digest = plan_desk(staffed)
     said = staffed.refused("plan", "apply", "p.plan", *BUNDLE, *STAFF, code=2)
