@@ -44,7 +44,10 @@ class Opening:
             PeerError: It is refused; its number counts if it was admitted.
         """
         glimpse = ahead.confirmed(entry.leaf)
-        parsed = envelope.parse(entry.data or (glimpse.data if glimpse else b""))
+        if glimpse is not None and not entry.data:
+            # Whoever keeps the entry because it cannot be opened yet must keep what was sent early with it.
+            entry.data = glimpse.data
+        parsed = envelope.parse(entry.data)
         if parsed.id != entry.leaf:
             raise ProofError("the leaf is not that envelope")
         if self._own.archive.knows(parsed.id):
