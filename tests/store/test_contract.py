@@ -15,7 +15,8 @@ import pytest
 from exchange import merkle
 from exchange.errors import StoreError
 from exchange.store.contract import ForkRecord, NewEntry, RefusalRecord, Store
-from exchange.store.sqlite import MAX_FORKS, MAX_PARKED, SqliteStore
+from exchange.store.remembered import MAX_FORKS, MAX_PARKED
+from exchange.store.sqlite import SqliteStore
 from exchange.v1 import exchange_pb2 as pb
 
 Open = Callable[[], Store]
@@ -182,7 +183,7 @@ def test_notes_refusals_and_parked_entries_are_remembered(opened: Open) -> None:
 
 def test_parking_is_bounded(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     assert MAX_PARKED <= 1024
-    monkeypatch.setattr("exchange.store.sqlite.MAX_PARKED", 3)
+    monkeypatch.setattr("exchange.store.remembered.MAX_PARKED", 3)
     store = opened()
     for number in range(6):
         store.park(bytes([number]) * 32, b"", "o", number, "DOCUMENT_MISSING")

@@ -99,7 +99,7 @@ def test_a_part_of_the_tree_that_changed_is_made_again(
     for position in (0, 5, 255, 256, COUNT + 3):
         proof = store.inclusion(position, len(leaves))
         merkle.verify_inclusion(leaves[position], position, len(leaves), proof, merkle.root_of(leaves))
-    assert store.regrown
+    assert store._tiles.regrown
     store.close()
 
 

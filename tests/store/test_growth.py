@@ -30,7 +30,7 @@ def group(start: int) -> list[NewEntry]:
 
 def test_a_commit_writes_the_same_however_long_the_log_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Nothing is copied back, so the WAL grows by what is written.
-    monkeypatch.setattr("exchange.store.sqlite.CHECKPOINT_BYTES", 10**12)
+    monkeypatch.setattr("exchange.store.keeper.CHECKPOINT_BYTES", 10**12)
     store = SqliteStore(tmp_path / "log.db")
     wal = tmp_path / "log.db-wal"
     written: list[int] = []

@@ -11,6 +11,7 @@ import pytest
 from exchange.errors import StoreError
 from exchange.store import segments
 from exchange.store.contract import NewEntry
+from exchange.store.retention import Retention
 from exchange.store.segments import SEGMENT_MIN
 from exchange.store.sqlite import SqliteStore
 from tests.store.test_contract import entry
@@ -160,7 +161,7 @@ def test_crash_between_dropping_and_wiping_is_made_good(path: Path, monkeypatch:
     store = SqliteStore(path)
     store.append([large(0), large(1)])
     with monkeypatch.context() as patched:
-        patched.setattr(SqliteStore, "_wipe", lambda self: None)
+        patched.setattr(Retention, "wipe", lambda self: None)
         store.prune("minerals", 1001, strip)
         store.close()
     assert anywhere(path, b"secret 0 ")

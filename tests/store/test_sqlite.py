@@ -39,13 +39,13 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Limits so low that a test of some hundred rows meets all of them."""
-    monkeypatch.setattr("exchange.store.sqlite.FLUSHED_ROWS", 32)
-    monkeypatch.setattr("exchange.store.sqlite.MAX_WAITING_ROWS", 64)
-    monkeypatch.setattr("exchange.store.sqlite.CACHED_TILES", 2)
-    monkeypatch.setattr("exchange.store.sqlite.CACHED_LANES", 4)
-    monkeypatch.setattr("exchange.store.sqlite.CACHED_READERS", 2)
+    monkeypatch.setattr("exchange.store.keeper.FLUSHED_ROWS", 32)
+    monkeypatch.setattr("exchange.store.keeper.MAX_WAITING_ROWS", 64)
+    monkeypatch.setattr("exchange.store.tiles.CACHED_TILES", 2)
+    monkeypatch.setattr("exchange.store.lanes.CACHED_LANES", 4)
+    monkeypatch.setattr("exchange.store.lanes.CACHED_READERS", 2)
     monkeypatch.setattr("exchange.store.sqlite.SCANNED_ROWS", 50)
-    monkeypatch.setattr("exchange.store.sqlite.CHECKPOINT_BYTES", 200_000)
+    monkeypatch.setattr("exchange.store.keeper.CHECKPOINT_BYTES", 200_000)
     monkeypatch.setattr("exchange.store.index.REBUILT_ROWS", 37)
 
 
@@ -241,8 +241,8 @@ def test_no_proof_in_a_tree_that_is_not_there_yet(path: Path) -> None:
 
 
 def test_the_wal_stays_bounded_under_constant_writing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("exchange.store.sqlite.CHECKPOINT_BYTES", 500_000)
-    monkeypatch.setattr("exchange.store.sqlite.RESTART_FRAMES", 100)
+    monkeypatch.setattr("exchange.store.keeper.CHECKPOINT_BYTES", 500_000)
+    monkeypatch.setattr("exchange.store.keeper.RESTART_FRAMES", 100)
     store = SqliteStore(path)
     for number in range(300):
         store.append([NewEntry(kind=1, id=number.to_bytes(32, "big"), data=os.urandom(50_000), channel="c")])
@@ -290,7 +290,7 @@ def test_a_strip_that_fails_changes_nothing(path: Path) -> None:
 
 
 def test_parking_is_bounded_in_bytes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("exchange.store.sqlite.MAX_PARKED_BYTES", 1000)
+    monkeypatch.setattr("exchange.store.remembered.MAX_PARKED_BYTES", 1000)
     store = SqliteStore(path)
     for number in range(5):
         store.park(bytes([number]) * 32, b"x" * 400, "o", number, "DOCUMENT_MISSING")
@@ -354,10 +354,11 @@ def test_a_disk_that_refuses_to_write_costs_the_group_and_nothing_else(path: Pat
 GROUPS = """
 import sys
 from pathlib import Path
-import exchange.store.sqlite as module
+from exchange.store import keeper
+from exchange.store.sqlite import SqliteStore
 from tests.store.test_contract import entry
-module.FLUSHED_ROWS, module.CHECKPOINT_BYTES = 50, 300_000
-store = module.SqliteStore(Path(sys.argv[1]))
+keeper.FLUSHED_ROWS, keeper.CHECKPOINT_BYTES = 50, 300_000
+store = SqliteStore(Path(sys.argv[1]))
 for start in range(store.size(), 10**6, 7):
     store.append([entry(start + offset) for offset in range(7)], cursors={"o": start + 7})
     print(start + 7, flush=True)
