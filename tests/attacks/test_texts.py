@@ -17,7 +17,8 @@ from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 from rich.console import Console
 
-from exchange import cli, wire
+from exchange import reading_cli as cli
+from exchange import wire
 from exchange.desk import Delivery, Refused
 from exchange.desk import events as desk_events
 from exchange.desk.events import Origin, Receipt
