@@ -104,14 +104,15 @@ class Gaps:
 
     def heed(self, header: env.Header, identity: bytes, said: Sequence[rep.Item]) -> None:
         """Draw from an envelope of heartbeats and closings what they say about streams. In a transaction."""
+        beat = next((item.heartbeat for item in said if item.HasField("heartbeat")), None)
+        if beat is not None:
+            # One is all that an envelope needs: more of them would only name more than MAX_STREAMS.
+            self._heartbeat(header, beat)
+            prefix = f"tocsin/{self._own.settings.node}/"
+            for head in [head for head in beat.logs if head.origin.startswith(prefix)][:1]:
+                self.heads[header.sender] = Claimed(header.sender, identity, head)
         for item in said:
-            if item.HasField("heartbeat"):
-                self.open(header)
-                self._heartbeat(header, item.heartbeat)
-                prefix = f"tocsin/{self._own.settings.node}/"
-                for head in [head for head in item.heartbeat.logs if head.origin.startswith(prefix)][:1]:
-                    self.heads[header.sender] = Claimed(header.sender, identity, head)
-            elif item.HasField("closing"):
+            if item.HasField("closing"):
                 self._closing(header, item.closing)
 
     def open(self, header: env.Header) -> None:
@@ -133,6 +134,11 @@ class Gaps:
             return
         if said.last_seq:
             self._stands(header, said.stream, said.last_seq, b"")
+        closed = archive.closed_at(key)
+        if closed is not None:
+            if closed != said.last_seq:
+                self._conflict(header, f"it closed a stream at {closed}, and again at {said.last_seq}")
+            return
         archive.close_stream(key, said.last_seq)
         if next_by_ms := archive.promised(key):
             archive.promise(key, header.channel, 0)

@@ -164,9 +164,10 @@ class Opening:
 
     def _deliveries(self, header: env.Header, received: Received, every: list[Delivery]) -> list[Delivery]:
         reports = [delivery for delivery in every if delivery.kind == "report"]
+        only_closings = all(delivery.kind == "closing" for delivery in every)
         if len(reports) < len(every):
             every = self._heeded(header, received, every)
-        if every:
+        if not only_closings:
             self._gaps.open(header)
         named = [(delivery.parsed.report.id, digest(delivery.raw)) for delivery in reports]
         outcomes = self._own.archive.said(received.sender, named)

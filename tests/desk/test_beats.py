@@ -344,6 +344,68 @@ async def test_what_stands_above_a_closed_stream_is_told(exchange: Exchange, mon
     assert [type(event) for event in events] == [Conflict, Conflict]
 
 
+async def closed_at(exchange: Exchange, last_seq: int | None = None) -> tuple[env.Header, bytes]:
+    """One envelope of a stream that its sender closed then; its header and id."""
+    await beat_after(exchange, "before", wait_ms=0)
+    old, identity = sent(exchange)[-1], exchange.log.entries[-1][0]
+    closing = rep.Closing(stream=old.stream, last_seq=old.seq if last_seq is None else last_seq)
+    more_in(exchange, old, identity, rep.Item(closing=closing), old.seq + 1)
+    return old, identity
+
+
+async def test_whatever_says_something_above_a_closed_stream_is_told(exchange: Exchange) -> None:
+    """An acknowledgement alone too, and what there is nothing to give of."""
+    old, identity = await closed_at(exchange)
+    ack = rep.Item(acknowledgement=rep.Acknowledgement(envelope=bytes(32)))
+    more_in(exchange, old, identity, ack, old.seq + 2)
+    came, (event,) = await read(exchange)
+    assert came == ["before"]
+    assert isinstance(event, Conflict)
+    assert f"a stream that was closed at {old.seq}" in event.what
+
+
+async def test_a_stream_of_which_nothing_stands_is_closed_at_0(exchange: Exchange) -> None:
+    """What was read before is not looked at again."""
+    old, identity = await closed_at(exchange, 0)
+    assert await read(exchange) == (["before"], [])
+    more_in(exchange, old, identity, rep.Item(report=said("again")), old.seq + 2)
+    came, (event,) = await read(exchange)
+    assert came == ["again"]
+    assert isinstance(event, Conflict)
+
+
+async def test_a_second_closing_ends_nothing_and_another_number_in_it_is_told(exchange: Exchange) -> None:
+    old, identity = await closed_at(exchange)
+    more_in(exchange, old, identity, rep.Item(closing=rep.Closing(stream=old.stream, last_seq=old.seq)), old.seq + 2)
+    assert await read(exchange) == (["before"], []), "a repeat is none"
+    header = draft(exchange.log.trust, create_ms=exchange.clock(), stream=b"n" * 16)
+    cards, key = public_cards(exchange.log.trust, header), exchange.world.desks[HAGUE]
+    again = rep.Item(closing=rep.Closing(stream=old.stream, last_seq=old.seq + 4)).SerializeToString()
+    exchange.log.publish(envelope.seal([again], header, key=key, cards=cards).data)
+    _, events = await read(exchange)
+    assert [type(event) for event in events] == [Conflict, Gap]
+    assert f"closed a stream at {old.seq}, and again at {old.seq + 4}" in events[0].what
+    assert (events[1].first, events[1].last) == (old.seq + 3, old.seq + 4), "what it stands by counts all the same"
+    async with exchange.open(SEOUL) as desk:
+        assert desk.archive.closed_at((HAGUE, old.stream)) == old.seq
+
+
+async def test_of_several_heartbeats_in_one_envelope_the_first_counts(exchange: Exchange) -> None:
+    await beat_after(exchange, "before", wait_ms=0)
+    old, by_ms = sent(exchange)[-1], exchange.clock() + HOUR
+    beaten = [
+        rep.Heartbeat(next_by_ms=by_ms),
+        rep.Heartbeat(streams=[rep.StreamHead(stream=old.stream, seq=9, id=b"i" * 32)], next_by_ms=by_ms + HOUR),
+    ]
+    header = draft(exchange.log.trust, create_ms=exchange.clock(), stream=b"n" * 16)
+    cards, key = public_cards(exchange.log.trust, header), exchange.world.desks[HAGUE]
+    items = [rep.Item(heartbeat=one).SerializeToString() for one in beaten]
+    exchange.log.publish(envelope.seal(items, header, key=key, cards=cards).data)
+    assert await read(exchange) == (["before"], [])
+    async with exchange.open(SEOUL) as desk:
+        assert desk.archive.promised((HAGUE, header.stream)) == by_ms
+
+
 async def test_a_closing_misses_what_is_withheld(exchange: Exchange) -> None:
     await beat_after(exchange, "one", "two", wait_ms=0)
     old, (_, _, hidden) = sent(exchange)[-1], exchange.log.entries[-1]
@@ -438,7 +500,7 @@ async def test_who_claims_many_heads_hides_no_head_that_another_saw(exchange: Ex
         other = env.Header(sender="kr.motie/supply", stream=b"t" * 16, channel="minerals")
         gaps.heed(other, b"2" * 32, [rep.Item(heartbeat=rep.Heartbeat(logs=[head])) for head in own[1:]])
         gaps.heed(other, b"2" * 32, [rep.Item(heartbeat=rep.Heartbeat(streams=many))])
-    assert [claimed.head.root for claimed in gaps.heads.values()] == [own[0].root, own[-1].root]
+    assert [claimed.head.root for claimed in gaps.heads.values()] == [own[0].root, own[1].root]
     assert len(desk.archive.missing("minerals")) == 64
     desk.close()
 
