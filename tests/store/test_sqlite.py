@@ -351,6 +351,22 @@ def test_a_disk_that_refuses_to_write_costs_the_group_and_nothing_else(path: Pat
     store.close()
 
 
+def test_a_commit_that_fails_leaves_no_lane_and_no_leaf_behind(path: Path) -> None:
+    store = filled(path, 5)
+    lost, kept = entry(5, channel="chips"), entry(6, channel="energy")
+    with pytest.raises(OverflowError):
+        # All is written when the last statement fails: SQLite has no such number.
+        store.append([lost], cursors={"o": 2**63})
+    # What takes its place has another lane and another leaf: what was remembered of the first would show.
+    assert store.append([kept]) == [5]
+    assert store.append([lost]) == [6]
+    ids = [entry(number).id for number in range(5)] + [kept.id, lost.id]
+    assert store.root(7) == merkle.root_of(ids)
+    rows, _ = store.read(0, limit_bytes=10**6, limit_rows=99, desks=None, channels=frozenset({"chips"}))
+    assert [(row.position, row.id, row.channel) for row in rows] == [(6, lost.id, "chips")]
+    store.close()
+
+
 GROUPS = """
 import sys
 from pathlib import Path
