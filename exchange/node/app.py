@@ -294,7 +294,7 @@ class App:
         for peer, answer in zip(peers, answers, strict=True):
             for note in answer if isinstance(answer, list) else ():
                 try:
-                    await self.node.heard(note, by=peer)
+                    await self.node.hearing.hear(note, by=peer)
                 except TocsinError as error:
                     log.warning("a head that is shown as ours is not", peer=peer, text=str(error))
 

@@ -144,7 +144,7 @@ def _peers(node: Node) -> Iterator[Finding]:
     for peer in node.trust.nodes() if node.trust.founded else ():
         if peer.node == node.name:
             continue
-        origin = node.followed(peer.node)
+        origin = node.followed.of(peer.node)
         note = node.store.note(origin)
         if not note:
             own = party_of(peer.node) == party_of(node.name)

@@ -5,19 +5,18 @@ transaction, signs one checkpoint, and answers everyone in the group. Receipts e
 """
 
 import asyncio
-import itertools
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Final, TypeVar, TypeVarTuple
 
 import structlog
 
 from exchange import checkpoint, history
 from exchange.admission import Admission
-from exchange.errors import LimitError, ProofError, StaleError, StoreError
-from exchange.history import Seen
-from exchange.node.claims import Claims
+from exchange.errors import StaleError, StoreError
+from exchange.node.claims import Claims, Hearing
 from exchange.node.clashes import Clashes
-from exchange.node.entries import document_entry
+from exchange.node.documents import Documents
+from exchange.node.followed import Followed
 from exchange.node.forks import ShownFork
 from exchange.node.intake import Counters, Intake, Preview
 from exchange.node.logkeys import LogKeys
@@ -26,16 +25,15 @@ from exchange.node.places import Places
 from exchange.node.positions import Positions
 from exchange.node.quota import Quotas
 from exchange.node.reading import Batch, Readers
-from exchange.node.refusals import Refusals, refused_id
+from exchange.node.refusals import Refusals
 from exchange.node.witness import Witnesses
 from exchange.node.writer import Receipt, Waiting, Writer
 from exchange.standing import Position
-from exchange.store.contract import RefusalRecord, Store
+from exchange.store.contract import Store
 from exchange.v1 import exchange_pb2 as pb
 from exchange.workers import Workers
 from keys import documents
-from keys.encoding import digest
-from keys.errors import PeerError, TocsinError, UsageError
+from keys.errors import PeerError, TocsinError
 from keys.suite import Signer
 from keys.trust import MissingDocumentError, Trust, party_of
 
@@ -84,7 +82,6 @@ class Node:
         self.admission = Admission(trust)
         self.counters = Counters()
         self._readable: dict[tuple[str, int], frozenset[str]] = {}
-        self._followed: dict[str, str] = {}
         self._awaited: dict[str, asyncio.Event] = {}
         self.log_keys = LogKeys(name, trust, [log_key], clock=clock)
         self.witnesses = Witnesses(name, self.origin, store=store, trust=trust, log_keys=self.log_keys, workers=workers)
@@ -94,7 +91,6 @@ class Node:
         self.quotas = quotas or Quotas()
         self.claims = Claims(self.origin, store)
         self.clashes = Clashes(store, workers)
-        self._refusals = Refusals(name, trust=trust, keys=self.log_keys, quotas=self.quotas)
         self.mending = Mending(store, workers, peers=self._peers, mended=self._regain)
         self.readers = Readers(store, workers, head=lambda: self._writer.note, mending=self.mending)
         self._writer = Writer(
@@ -114,16 +110,50 @@ class Node:
             counters=self.counters,
             workers=workers,
         )
-
+        self.followed = Followed(store, self.clashes, self._writer)
+        self.refusals = Refusals(
+            name,
+            trust=trust,
+            keys=self.log_keys,
+            quotas=self.quotas,
+            readable=self.readable_by,
+            store=store,
+            writer=self._writer,
+            workers=workers,
+            signer=self._signer,
+            clock=clock,
+        )
+        self.hearing = Hearing(
+            name,
+            self.origin,
+            store=store,
+            claims=self.claims,
+            witnesses=self.witnesses,
+            log_keys=self.log_keys,
+            writer=self._writer,
+            workers=workers,
+        )
         self.places = Places(
             store,
             workers,
             head=lambda: (self._writer.note, self._writer.size),
             readable=self.readable_by,
             is_node=lambda peer: self.trust.node(peer) is not None,
+            relaying=trust.relaying,
+            name=name,
         )
         self.positions = Positions(
             store, trust, self.witnesses, workers, head=lambda: (self._writer.note, self._writer.size)
+        )
+        self.documents = Documents(
+            store,
+            trust,
+            positions=self.positions,
+            log_keys=self.log_keys,
+            writer=self._writer,
+            quotas=self.quotas,
+            counters=self.counters,
+            workers=workers,
         )
 
     # ---- life
@@ -152,16 +182,10 @@ class Node:
             if position_after <= position:
                 break
             position = position_after
-        for origin in self.store.cursors():
-            peer = node_of(origin)
-            if history.number_of(origin, peer) > history.number_of(self.followed(peer), peer):
-                self._followed[peer] = origin
+        self.followed.load()
         self.witnesses.load()
         self.clashes.load()
-        held = self.claims.load()
-        # It stands in a later log of ours, or the right disk is back.
-        if held is not None and not self.holds_head(held.head):
-            self._stand_back(held)
+        self.hearing.load()
 
     async def stop(self) -> None:
         """Finish what waits, then close the store."""
@@ -181,78 +205,10 @@ class Node:
     def _sign(self, size: int) -> bytes:
         return self.log_keys.sign(self.origin, size, self.store.root(size))
 
-    # ---- heads of our own log that others saw
-
-    async def heard(self, note: bytes, *, by: str) -> None:
-        """Others show a head that this node signed. If our log does not hold it, nothing is appended any more.
-
-        A head that an ended key signed and no node vouches for is only told to people (Witnesses.vouch).
-
-        Args:
-            note: A checkpoint of this node, as it is shown.
-            by: Who shows it.
-
-        Raises:
-            ProofError: This node did not sign it.
-        """
-        head = checkpoint.parse(note)
-        ours = history.number_of(self.origin, self.name)
-        number = history.number_of(head.origin, self.name)
-        if number < ours or (number == ours and await self._read(self.holds_head, head)):
-            return
-        checkpoint.verify_any(note, self.log_keys.ever(), name=self.name)
-        if not self.witnesses.vouch(note, by=by):
-            self.claims.doubt(by, head)
-            return
-        self.claims.note(by, head.size, self._writer.size)
-        if await self._read(self.claims.prove, Seen(head, note)):
-            self._stand_back(Seen(head, note))
-
-    def holds_head(self, head: checkpoint.Checkpoint) -> bool:
-        """Whether our log extends a head; blocks."""
-        return head.origin == self.origin and head.size <= self.store.size() and self.store.root(head.size) == head.root
-
-    def _stand_back(self, seen: Seen) -> None:
-        held, head = self._writer.durable_size or self.store.size(), seen.head
-        self._writer.bar(
-            StoreError(
-                f"{head.origin} was seen with {head.size} entries, signed by this node, and what is here, {held} of "
-                f"{self.origin}, does not hold them: was the disk restored from a backup?",
-                hint="stop the node, then `tocsin node new-log DIRECTORY`; see Disaster in docs/OPERATIONS.md",
-            )
-        )
-
     @property
     def barred(self) -> StoreError | None:
         """Why nothing is appended: others saw more of our log than we hold; None = all is well."""
         return self._writer.barred
-
-    # ---- logs of others
-
-    def followed(self, peer: str) -> str:
-        """Origin of the log of a peer that is followed: the first, or the newest that was found to continue it."""
-        return self._followed.get(peer, history.origin_of(peer, 1))
-
-    def follows(self, peer: str, origin: str) -> None:
-        """Another log of a peer is followed from now on; its cursor and checkpoint are durable."""
-        self._followed[peer] = origin
-
-    async def accept(self, origin: str) -> None:
-        """Follow a peer's log though it does not continue the one that was seen: a person decided. The evidence stays.
-
-        Raises:
-            UsageError: No such log was refused.
-        """
-        peer = node_of(origin) if origin.count("/") == 2 else ""
-        shown = [clash.shown for clash in self.clashes.held if clash.shown.head.origin == origin]
-        ours = self.followed(peer)
-        if not shown or history.number_of(origin, peer) <= history.number_of(ours, peer):
-            raise UsageError(
-                f"no log {origin!r} after {ours} was refused", hint="see `clashes` of `tocsin node status`"
-            )
-        newest = max(shown, key=lambda seen: seen.head.size)
-        await self._writer.enqueue(None, {origin: 0}, {origin: newest.note}).durable
-        self.follows(peer, origin)
 
     # ---- taking
 
@@ -303,43 +259,8 @@ class Node:
     async def take_documents(
         self, encoded: Iterable[bytes], *, now_ms: int, by: str = "", origin: str = ""
     ) -> list[tuple[bytes, TocsinError | None]]:
-        """Take documents into trust and log; each is answered for itself, one bad one stops no other.
-
-        Args:
-            encoded: Signed documents.
-            now_ms: Milliseconds UTC.
-            by: The caller that offers them; empty when they are our own or a followed log's.
-            origin: The followed log that holds them.
-
-        Raises:
-            StoreError: The disk failed.
-        """
-        if (barred := self._writer.barred) is not None:
-            # An answer, not a failed call: who offers them goes on, and tells us what it saw of our log.
-            return [(digest(data), barred) for data in encoded]
-        results: list[tuple[bytes, TocsinError | None]] = []
-        kept = []
-        for data in encoded:
-            try:
-                if by:
-                    self.quotas.take(by, {"documents": 1}, now_ms)
-                taken = self.trust.take(documents.decode(data), now_ms=now_ms)
-            except TocsinError as error:
-                self.counters.refuse(error.reason)
-                results.append((digest(data), error))
-                continue
-            if taken.new or await self._unlogged(taken.document.digest):
-                await self.positions.freeze(taken.document.digest)
-                if taken.document.type == "tocsin/1/roster":
-                    self.log_keys.refresh()
-                kept += [
-                    self._writer.enqueue(document_entry(document, taken_ms=now_ms, origin=origin)).durable
-                    for document in self._newly_held(taken.document)
-                ]
-            results.append((taken.document.digest, None))
-        if kept:
-            await asyncio.gather(*kept)
-        return results
+        """See Documents.take."""
+        return await self.documents.take(encoded, now_ms=now_ms, by=by, origin=origin)
 
     def _peers(self) -> list[str]:
         nodes = self.trust.nodes() if self.trust.founded else ()
@@ -350,28 +271,9 @@ class Node:
         if kind == pb.ENTRY_KIND_DOCUMENT:
             await self.take_documents([data], now_ms=self._clock())
 
-    def kept_documents(self) -> list[documents.Document]:
-        """The documents up to the first that the log does not hold yet: what is shown must not be gone after a crash."""
-        held = self.trust.documents()
-        return list(itertools.takewhile(lambda document: document.digest not in self._writer.unkept, held))
-
     async def holds(self, leaf: bytes) -> bool:
         """Whether the log has an entry on disk."""
         return await self._read(self.store.position_of, leaf) is not None
-
-    async def _unlogged(self, identity: bytes) -> bool:
-        """Whether a document is held in memory only: the disk failed when it came."""
-        if identity in self._writer.pending or not self.trust.holds(identity):
-            return False
-        return await self._read(self.store.position_of, identity) is None and identity not in self._writer.pending
-
-    def _newly_held(self, document: documents.Document) -> list[documents.Document]:
-        """What a document brought into the log: the first agreement brings the party documents it waited for."""
-        if not self.trust.holds(document.digest):
-            return []
-        if document.type == "tocsin/1/agreement" and document.digest == self.trust.lineage:
-            return list(self.trust.documents())
-        return [document]
 
     # ---- proofs
 
@@ -407,35 +309,8 @@ class Node:
 
     async def later_checkpoint(self, origin: str) -> bytes:
         """The newest checkpoint seen of the log that continues one of another node; empty when that one is not over."""
-        newest = self._followed.get(node_of(origin), origin) if origin.count("/") == 2 else origin
+        newest = self.followed.after(origin)
         return await self.stored_checkpoint(newest) if newest != origin else b""
-
-    async def proof(self, leaf: bytes, size: int, from_size: int) -> pb.GetProofResponse:
-        """Inclusion and consistency proofs.
-
-        Raises:
-            LimitError: A size beyond the log.
-        """
-        signed = self._writer.size
-        size = size or signed
-        response = pb.GetProofResponse(size=size)
-        if size > signed or from_size > size:
-            raise LimitError("the log is shorter than that")
-        if leaf:
-            position = await self._read(self.store.position_of, leaf)
-            if position is None or position >= size:
-                raise LimitError("the leaf is not in that tree")
-            response.position = position
-            response.inclusion.extend(await self._read(self.store.inclusion, position, size))
-        if from_size:
-            response.consistency.extend(await self._read(self.store.consistency, from_size, size))
-        return response
-
-    async def prove(self, positions: Sequence[int]) -> tuple[list[tuple[bytes, ...]], bytes]:
-        """Inclusion proofs of several entries in the newest signed tree, and its note."""
-        note, size = self._writer.note, self._writer.size
-        proofs = await self._read(lambda: [tuple(self.store.inclusion(position, size)) for position in positions])
-        return proofs, note
 
     def own_endings(self) -> frozenset[bytes]:
         """What a log must hold before this node cosigns it: the documents that ended keys of its own party."""
@@ -486,34 +361,8 @@ class Node:
                 entry = pb.Entry(
                     position=parked.position, kind=pb.ENTRY_KIND_ENVELOPE, data=parked.data, leaf=parked.id
                 )
-                await (await self.refuse(entry, parked.origin, error)).durable
+                await (await self.refusals.refuse(entry, parked.origin, error)).durable
             await self._read(self.store.unpark, parked.id)
-
-    async def refuse(self, entry: pb.Entry, origin: str, error: TocsinError) -> Waiting:
-        """Keep the fact that a followed entry was refused, and tell its sender through our log."""
-        now_ms, peer = self._clock(), node_of(origin)
-        record = RefusalRecord(origin, entry.position, entry.leaf, error.reason, now_ms)
-        draft = self._refusals.draft(entry, origin, peer, self.readable_by(peer), error, now_ms)
-        said = await self._signer.run(self._refusals.sign, draft) if draft else None
-        return self._writer.enqueue(said, refusals=[record])
-
-    async def take_refusal(self, entry: pb.Entry, origin: str) -> Waiting | None:
-        """Keep for a desk of ours that another node refused its envelope; None when it is kept already.
-
-        Raises:
-            PeerError: Not a refusal of an envelope of that desk that we hold.
-        """
-        if entry.leaf in self._writer.pending or await self._read(self.store.position_of, entry.leaf) is not None:
-            return self._writer.pending.get(entry.leaf)
-        serves = self.readable_by(self.name)
-        taken = self._refusals.take(entry, origin, node_of(origin), serves, self._clock())
-        (desk,) = taken.audience
-        refused = refused_id(taken.data)
-        position = await self._read(self.store.position_of, refused)
-        row = None if position is None else await self._read(self.store.get, position)
-        if row is None or row.sender != desk:
-            raise ProofError("the refusal is of an envelope that the desk did not send through this node")
-        return self._writer.pending.get(taken.id) or self._writer.enqueue(taken)
 
     async def prune(self, channel: str, before_ms: int, strip: Callable[[bytes], bytes]) -> int:
         """Apply the retention rule of a channel; leaves stay."""
@@ -561,7 +410,7 @@ class Node:
             self.claims.note(caller, seen_size, self._writer.size)
         if caller in self._awaited:
             self._awaited[caller].set()
-        without = "" if "/" in caller or echo else self.followed(caller)
+        without = "" if "/" in caller or echo else self.followed.of(caller)
         return self.readers.subscribe(
             caller,
             lambda: self.readable_by(caller),
@@ -587,8 +436,3 @@ def origin_in(store: Store, node: str) -> str:
         return history.origin_of(node, 1)
     before = checkpoint.parse(first.data).origin
     return history.origin_of(node, history.number_of(before, node) + 1)
-
-
-def node_of(origin: str) -> str:
-    """The node that keeps a log."""
-    return origin.split("/")[1]

@@ -100,12 +100,12 @@ class Follower:
         request = pb.GetCheckpointRequest(origin=self._node.origin)
         seen = await stub.GetCheckpoint(request, timeout=CALL_S)
         for note in filter(None, (seen.checkpoint, seen.later)):
-            await self._node.heard(note, by=self.peer)
+            await self._node.hearing.hear(note, by=self.peer)
         if self._node.barred is not None:
             raise self._node.barred.with_traceback(None)
 
     async def _stream(self, stub: rpc.ExchangeStub, *, echo: bool = False) -> None:
-        origin = self._node.followed(self.peer)
+        origin = self._node.followed.of(self.peer)
         stored = await self._node.stored_checkpoint(origin)
         self._seen = Seen.of(stored) if stored else None
         another = await self._read_log(stub, origin, echo=echo)
@@ -248,13 +248,13 @@ class Follower:
                     waiting = await self._envelope(stub, entry, origin, losses)
                     taken += [waiting] if waiting else []
                 elif entry.kind == pb.ENTRY_KIND_REFUSAL:
-                    refused = await self._node.take_refusal(entry, origin)
+                    refused = await self._node.refusals.take(entry, origin)
                     taken += [refused] if refused else []
             except WAITS as error:
                 await self._node.park(entry, origin, error)
             except PeerError as error:
                 # Only what the peer got wrong; a failure of our own disk must not move the cursor.
-                taken.append(await self._node.refuse(entry, origin, error))
+                taken.append(await self._node.refusals.refuse(entry, origin, error))
                 log.warning(
                     "entry refused", peer=self.peer, position=entry.position, reason=error.reason, text=str(error)
                 )
@@ -266,8 +266,8 @@ class Follower:
         elif response.next_position != self.position or self._seen is None or head.size > self._seen.head.size:
             self._node.pass_by(origin, response.next_position, response.checkpoint)
         await asyncio.gather(*(waiting.durable for waiting in taken))
-        if origin != self._node.followed(self.peer):
-            self._node.follows(self.peer, origin)
+        if origin != self._node.followed.of(self.peer):
+            self._node.followed.go_on(self.peer, origin)
             self._shown.clear()
             log.warning("the peer goes on in a new log, which continues the one seen", peer=self.peer, origin=origin)
         self.position, self._seen = response.next_position, shown

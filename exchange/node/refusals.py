@@ -3,15 +3,19 @@
 The sender's node, which follows back, keeps the refusal for its desk (docs/PROTOCOL.md section 8.5).
 """
 
+from collections.abc import Callable
 from typing import Final
 
 from exchange import refusal
 from exchange.errors import IdentityError, LimitError, ProofError
 from exchange.node.entries import claimed_sender
+from exchange.node.followed import node_of
 from exchange.node.logkeys import LogKeys
 from exchange.node.quota import Quotas
-from exchange.store.contract import NewEntry
+from exchange.node.writer import Waiting, Writer
+from exchange.store.contract import NewEntry, RefusalRecord, Store
 from exchange.v1 import exchange_pb2 as pb
+from exchange.workers import Workers
 from keys.errors import TocsinError
 from keys.trust import Trust
 
@@ -38,12 +42,59 @@ class Refusals:
         trust: Says who is who.
         keys: The log's.
         quotas: Bound what is said about one peer, and what one peer may say.
+        readable: Desks for which a node may speak.
+        store: The log.
+        writer: Puts them into the log.
+        workers: Read the store.
+        signer: Sign; one call at a time.
+        clock: Milliseconds UTC.
     """
 
-    def __init__(self, name: str, *, trust: Trust, keys: LogKeys, quotas: Quotas) -> None:
-        self._name, self._trust, self._keys, self._quotas = name, trust, keys, quotas
+    def __init__(
+        self,
+        name: str,
+        *,
+        trust: Trust,
+        keys: LogKeys,
+        quotas: Quotas,
+        readable: Callable[[str], frozenset[str]],
+        store: Store,
+        writer: Writer,
+        workers: Workers,
+        signer: Workers,
+        clock: Callable[[], int],
+    ) -> None:
+        self._name, self._trust, self._keys, self._quotas, self._readable = name, trust, keys, quotas, readable
+        self._store, self._writer, self._workers, self._signer, self._clock = store, writer, workers, signer, clock
 
-    def draft(
+    async def refuse(self, refused: pb.Entry, origin: str, error: TocsinError) -> Waiting:
+        """Keep the fact that a followed entry was refused, and tell its sender through our log."""
+        now_ms, peer = self._clock(), node_of(origin)
+        record = RefusalRecord(origin, refused.position, refused.leaf, error.reason, now_ms)
+        draft = self._draft(refused, origin, peer, self._readable(peer), error, now_ms)
+        said = await self._signer.run(self._sign, draft) if draft else None
+        return self._writer.enqueue(said, refusals=[record])
+
+    async def take(self, shown: pb.Entry, origin: str) -> Waiting | None:
+        """Keep for a desk of ours that another node refused its envelope; None when it is kept already.
+
+        Raises:
+            PeerError: Not a refusal of an envelope of that desk that we hold.
+        """
+        if shown.leaf in self._writer.pending or await self._position(shown.leaf) is not None:
+            return self._writer.pending.get(shown.leaf)
+        taken = self._take(shown, origin, node_of(origin), self._readable(self._name), self._clock())
+        (desk,) = taken.audience
+        position = await self._position(refused_id(taken.data))
+        row = None if position is None else await self._workers.run(self._store.get, position)
+        if row is None or row.sender != desk:
+            raise ProofError("the refusal is of an envelope that the desk did not send through this node")
+        return self._writer.pending.get(taken.id) or self._writer.enqueue(taken)
+
+    async def _position(self, identity: bytes) -> int | None:
+        return await self._workers.run(self._store.position_of, identity)
+
+    def _draft(
         self, refused: pb.Entry, origin: str, peer: str, desks: frozenset[str], error: TocsinError, now_ms: int
     ) -> pb.NodeRefusal | None:
         """What to tell the sender; None when there is nobody to tell, or enough was said about this peer.
@@ -74,11 +125,11 @@ class Refusals:
             desk=desk,
         )
 
-    def sign(self, said: pb.NodeRefusal) -> NewEntry:
+    def _sign(self, said: pb.NodeRefusal) -> NewEntry:
         """The refusal as our log entry; blocks for a signature."""
         return entry(refusal.sign(said, self._keys.known))
 
-    def take(self, shown: pb.Entry, origin: str, peer: str, desks: frozenset[str], now_ms: int) -> NewEntry:
+    def _take(self, shown: pb.Entry, origin: str, peer: str, desks: frozenset[str], now_ms: int) -> NewEntry:
         """A refusal that a followed log holds, as an entry for the desk it is for.
 
         Args:

@@ -127,7 +127,7 @@ def begin_with(node: Node, found: Iterable[Seen]) -> dict[int, Seen]:
     }
     ours = history.number_of(node.origin, node.name)
     later = {number: seen for number, seen in heads.items() if number >= ours}
-    if all(node.holds_head(seen.head) for seen in later.values()):
+    if all(node.hearing.holds(seen.head) for seen in later.values()):
         raise UsageError(
             f"nobody saw more of {node.origin} than the {node.store.size()} entries that are here: it needs no new log",
             hint="if a desk did, give the head it keeps with --head",

@@ -145,7 +145,7 @@ class ExchangeService(AttachmentCalls, PlaceCalls):
         taken = [result for result in response.results if not result.rule]
         if len(taken) < 2:
             return
-        proofs, note = await self._node.prove([result.position for result in taken])
+        proofs, note = await self._node.places.prove([result.position for result in taken])
         response.checkpoint = note
         for result, proof in zip(taken, proofs, strict=True):
             del result.proof[:]
@@ -179,7 +179,7 @@ class ExchangeService(AttachmentCalls, PlaceCalls):
     ) -> pb.GetDocumentsResponse:
         """Documents, in an order in which they can be taken."""
         await self._caller(context)
-        held = [d for d in self._node.kept_documents() if request.type in ("", d.type)]
+        held = [d for d in self._node.documents.kept() if request.type in ("", d.type)]
         try:
             given, after = paging.page(held, request.page_token, most=request.page_size)
         except TocsinError as error:
@@ -214,7 +214,7 @@ class ExchangeService(AttachmentCalls, PlaceCalls):
         caller = await self._caller(context)
         if request.seen:
             try:
-                await self._node.heard(request.seen, by=caller)
+                await self._node.hearing.hear(request.seen, by=caller)
             except TocsinError as error:
                 # Signed with a key that counts no more, or a lie: it says nothing about our log.
                 log.info("a head that is shown as ours is not", caller=caller, reason=error.reason, text=str(error))
@@ -232,7 +232,7 @@ class ExchangeService(AttachmentCalls, PlaceCalls):
         """Proofs of this log."""
         await self._caller(context)
         try:
-            return await self._node.proof(request.leaf, request.size, request.from_size)
+            return await self._node.places.proof(request.leaf, request.size, request.from_size)
         except TocsinError as error:
             await wire.abort(context, error)
 

@@ -78,7 +78,7 @@ async def _perform(node: Node, order: Order, clock: Callable[[], int], directory
     if order.do == "audit":
         return {"findings": [asdict(finding) for finding in await asyncio.to_thread(audit.audit, node)]}
     if order.do == "accept":
-        await node.accept(order.file)
+        await node.followed.accept(order.file)
         return {"accepted": order.file}
     if order.do == "clashes":
         found = [(clash.rule, clash.seen.note, clash.shown.note) for clash in node.clashes.held]

@@ -124,7 +124,7 @@ def _parts(node: Node, receiver: str, position: int, size: int) -> Iterator[tupl
         if after <= position:
             break
         position = after
-    seen = node.store.note(node.followed(receiver))
+    seen = node.store.note(node.followed.of(receiver))
     if seen:
         yield pb.PART_KIND_COSIGNATURE, node.cosign(seen)
 

@@ -88,7 +88,7 @@ async def unpack(node: Node, path: Path, *, clock: Callable[[], int]) -> Unpacke
 class _Unpacking:
     def __init__(self, node: Node, manifest: pb.Manifest, clock: Callable[[], int]) -> None:
         self._node, self._manifest, self._clock = node, manifest, clock
-        self._origin = node.followed(manifest.sender)
+        self._origin = node.followed.of(manifest.sender)
         self._head: Checkpoint | None = None
         self._flight: list[tuple[ReadPart, str, asyncio.Future[object]]] = []
         self._done = Unpacked(manifest.sender)
@@ -193,7 +193,7 @@ class _Unpacking:
             return
         try:
             if entry.kind == api.ENTRY_KIND_REFUSAL:
-                waiting = await self._node.take_refusal(entry, self._origin)
+                waiting = await self._node.refusals.take(entry, self._origin)
             elif entry.kind == api.ENTRY_KIND_ENVELOPE and not entry.pruned:
                 waiting = await self._node.follow(entry.data, entry.leaf, origin=self._origin, now_ms=self._clock())
             else:
@@ -205,7 +205,7 @@ class _Unpacking:
             self._done.notes.append(f"part {part.number} waits for documents: {error}")
             return
         except PeerError as error:
-            await (await self._node.refuse(entry, self._origin, error)).durable
+            await (await self._node.refusals.refuse(entry, self._origin, error)).durable
             raise
         if waiting is None:
             self._done.known += 1
@@ -273,5 +273,5 @@ class _Unpacking:
             if manifest.next_position > self._head.size:
                 raise ProofError(f"{manifest.sender} counts beyond its own head")
             await self._node.move_cursor(self._origin, manifest.next_position, manifest.checkpoint).durable
-            self._node.follows(manifest.sender, self._origin)
+            self._node.followed.go_on(manifest.sender, self._origin)
             self._done.moved = True

@@ -166,5 +166,5 @@ async def test_a_thief_of_a_key_that_ended_does_not_stop_its_node_and_what_peers
         )
         ours = checkpoint.sign_also(forged, kr.node.log_keys.first, name=KR)
         assert vouch(ours, by=desk)
-        await kr.node.heard(forged, by=NL)
+        await kr.node.hearing.hear(forged, by=NL)
         assert kr.node.barred is not None

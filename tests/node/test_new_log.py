@@ -76,7 +76,7 @@ class Lost:
     @property
     def seen(self) -> Seen:
         """What nl saw last of the logs of kr."""
-        note = self.nl.node.store.note(self.nl.node.followed(KR))
+        note = self.nl.node.store.note(self.nl.node.followed.of(KR))
         assert note is not None
         return Seen.of(note)
 

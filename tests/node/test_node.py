@@ -333,7 +333,7 @@ async def test_poison_in_the_middle_stops_nothing_and_its_sender_is_told(
             setattr(fresh, name, value)
         made = refusal.sign(fresh, mine)
         with pytest.raises(PeerError):
-            await running.kr.node.take_refusal(
+            await running.kr.node.refusals.take(
                 pb.Entry(data=made, leaf=refusal.leaf_of(refusal.body_of(made))), f"tocsin/{NL}/1"
             )
     altered_data = entry.data.replace(b"POLICY_AUDIENCE", b"POLICY_PUBLISHX")
@@ -364,7 +364,7 @@ async def test_nobody_is_told_who_did_not_send_through_that_node(running: Runnin
     other = pb.Entry(kind=pb.ENTRY_KIND_ENVELOPE, data=foreign.data, leaf=foreign.id, position=2)
     before = running.nl.node.store.size()
     for entry in (junk, other):
-        await (await running.nl.node.refuse(entry, f"tocsin/{KR}/1", AudienceError("no"))).durable
+        await (await running.nl.node.refusals.refuse(entry, f"tocsin/{KR}/1", AudienceError("no"))).durable
     assert running.nl.node.store.size() == before
     assert [record.position for record in running.nl.node.store.refusals()] == [1, 2]
 
@@ -457,7 +457,7 @@ async def test_documents_put_at_one_node_reach_the_other(running: Running) -> No
         page = await stub.GetDocuments(pb.GetDocumentsRequest(page_size=5), timeout=10)
         assert len(page.documents) == 5
         rest = await stub.GetDocuments(pb.GetDocumentsRequest(page_token=page.next_page_token), timeout=10)
-        assert [*page.documents, *rest.documents] == [d.encode() for d in running.kr.node.kept_documents()]
+        assert [*page.documents, *rest.documents] == [d.encode() for d in running.kr.node.documents.kept()]
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await stub.GetDocuments(pb.GetDocumentsRequest(page_token="5"), timeout=10)
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED

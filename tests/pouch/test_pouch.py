@@ -135,13 +135,13 @@ async def test_a_log_that_continues_another_is_taken_when_a_person_accepts_it(tm
             await unpack(receiver, tmp_path / "1", clock=clock)
         assert f"accept-log DIR {sender.origin}" in caught.value.hint
         assert not holds(receiver, more[0])
-        await receiver.accept(sender.origin)
+        await receiver.followed.accept(sender.origin)
         done = await unpack(receiver, tmp_path / "1", clock=clock)
         assert (done.taken, done.known, done.moved) == (1, len(made), True)
         # Who saw no log of it takes the one it shows, and goes on in that.
     async with node(world(), NL, tmp_path / "fresh", clock) as fresh:
         assert (await unpack(fresh, tmp_path / "1", clock=clock)).moved
-        assert fresh.followed(KR) == f"tocsin/{KR}/2"
+        assert fresh.followed.of(KR) == f"tocsin/{KR}/2"
 
 
 async def test_receipts_and_cosignatures_come_back_in_the_other_pouch(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ class Hostile(Simulation):
         node = super().make_node(machine, store, trust, log_key)
         if machine.name in self.liars:
             # An honest node would stand back when it is shown more of its log than it holds.
-            node.heard = _deaf  # type: ignore[method-assign]
+            node.hearing.hear = _deaf  # type: ignore[method-assign]
         return node
 
     def make_service(self, machine: NodeMachine, node: Node) -> ExchangeService:

@@ -85,7 +85,7 @@ def _all_told(sim: Simulation, machine: NodeMachine) -> bool:
         note = other.store.note(node.origin) if other.store is not None and other is not machine else None
         seen.append(Seen.of(note) if note else None)
     proved = node.claims.proved.head.size if node.claims.proved else 0
-    return all(one.head.size <= proved or node.holds_head(one.head) for one in seen if one is not None)
+    return all(one.head.size <= proved or node.hearing.holds(one.head) for one in seen if one is not None)
 
 
 async def _renew(sim: Simulation, machine: NodeMachine, heads: dict[int, Seen]) -> None:
