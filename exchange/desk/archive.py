@@ -156,7 +156,7 @@ class Archive(Outbox, Sheets, Stages, Moves):
         return sorted(found, key=lambda one: one[0].position)
 
     def said(self, sender: str, named: Sequence[tuple[bytes, bytes]]) -> list[str] | None:
-        """Note items by (report id, digest of the item); in a transaction.
+        """Note items by (the id that they bear, digest of the item); in a transaction.
 
         Returns for each "repeat" (same sender, id and text), "conflict" (same id, another text, whoever sent it) or
         "new"; None when all are new, as they nearly always are. Only a repeat may be dropped: else whoever uses an id

@@ -17,6 +17,16 @@ STEERING: Final = frozenset({"heartbeat", "closing", "acknowledgement"})
 """Kinds that a desk draws on itself; its reader is told what follows from them."""
 
 
+NAMED: Final = frozenset({"report", "alert", "consultation"})
+"""Kinds that bear an id: of one sender the same id with the same bytes is a repeat."""
+
+
+def name_of(delivery: Delivery) -> bytes:
+    """The id that an item of a kind in NAMED bears."""
+    identity: bytes = getattr(delivery.parsed, delivery.kind).id
+    return identity
+
+
 def claimed(data: bytes) -> env.Header:
     """The header that an unverified envelope claims; an empty one where it cannot be read."""
     header, outer = env.Header(), env.Envelope()

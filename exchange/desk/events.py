@@ -215,7 +215,7 @@ class Stale:
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """One sender used one report id for two texts, or one number for two envelopes."""
+    """One id bears two texts, or a sender used one number for two envelopes, or said two things of one stream."""
 
     sender: str
     channel: str

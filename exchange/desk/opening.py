@@ -4,8 +4,8 @@ from typing import Final
 
 from exchange import envelope, reshare
 from exchange.admission import Admitted
-from exchange.desk.archive import ID_BYTES, Received
-from exchange.desk.deliveries import STEERING, claimed, is_control, origin_of, to_delivery, unfolded
+from exchange.desk.archive import Received
+from exchange.desk.deliveries import NAMED, STEERING, claimed, is_control, name_of, origin_of, to_delivery, unfolded
 from exchange.desk.early import Early
 from exchange.desk.events import Conflict, Delivery, Refused
 from exchange.desk.gaps import CAME_LATE, Gaps, Unread
@@ -163,22 +163,22 @@ class Opening:
         return self._deliveries(header, received, every)
 
     def _deliveries(self, header: env.Header, received: Received, every: list[Delivery]) -> list[Delivery]:
-        reports = [delivery for delivery in every if delivery.kind == "report"]
+        bearing = [delivery for delivery in every if delivery.kind in NAMED]
         only_closings = all(delivery.kind == "closing" for delivery in every)
-        if len(reports) < len(every):
+        if len(bearing) < len(every):
             every = self._heeded(header, received, every)
         if not only_closings:
             self._gaps.open(header)
-        named = [(delivery.parsed.report.id, digest(delivery.raw)) for delivery in reports]
+        named = [(name_of(delivery), digest(delivery.raw)) for delivery in bearing]
         outcomes = self._own.archive.said(received.sender, named)
         if outcomes is None:
             return every
         repeated = set()
-        for delivery, said in zip(reports, outcomes, strict=True):
+        for delivery, said in zip(bearing, outcomes, strict=True):
             if said == "repeat":
                 repeated.add(delivery.index)
             if said == "conflict":
-                what = f"report {delivery.parsed.report.id.hex()} has two texts"
+                what = f"{delivery.kind} {name_of(delivery).hex()} has two texts"
                 self._own.event(Conflict(received.sender, received.channel, what))
         left = [delivery for delivery in every if delivery.index not in repeated]
         if not left:
@@ -197,13 +197,13 @@ class Opening:
 
     def _is_new(self, delivery: Delivery) -> bool:
         """Whether an item that a colleague passed on was not read here before, in its own envelope or passed on."""
-        origin, text = delivery.origin, digest(delivery.raw)
+        origin = delivery.origin
         if self._own.archive.knows(origin.original):
             return False
-        name = delivery.parsed.report.id if delivery.kind == "report" else text[:ID_BYTES]
-        outcomes = self._own.archive.said(origin.sender, [(name, text)])
+        outcomes = self._own.archive.said(origin.sender, [(name_of(delivery), digest(delivery.raw))])
         if outcomes == ["conflict"]:
-            self._own.event(Conflict(origin.sender, origin.channel, f"report {name.hex()} has two texts"))
+            what = f"{delivery.kind} {name_of(delivery).hex()} has two texts"
+            self._own.event(Conflict(origin.sender, origin.channel, what))
         return outcomes != ["repeat"]
 
 

@@ -12,7 +12,7 @@ from exchange import merkle, wire
 from exchange.desk import asking
 from exchange.desk.archive import Received
 from exchange.desk.asking import Answers
-from exchange.desk.deliveries import STEERING, claimed, origin_of, to_delivery, unfolded
+from exchange.desk.deliveries import NAMED, STEERING, claimed, name_of, origin_of, to_delivery, unfolded
 from exchange.desk.early import Early
 from exchange.desk.events import Delivery, Gap, Refused, Split, Stale, Unconfirmed
 from exchange.desk.gaps import Gaps, Hold, Unread, in_order
@@ -435,10 +435,12 @@ class Reading:
             for delivery in unfolded(to_delivery(origin, index, raw, ()) for index, raw in enumerate(received.items)):
                 if delivery.kind in STEERING:
                     continue
-                name = (delivery.sender, delivery.parsed.report.id, digest(delivery.raw))
-                if delivery.kind != "report" or name not in seen:
-                    deliveries.append(delivery)
+                if delivery.kind in NAMED:
+                    name = (delivery.sender, name_of(delivery), digest(delivery.raw))
+                    if name in seen:
+                        continue
                     seen.add(name)
+                deliveries.append(delivery)
         if lost := self._own.archive.damaged:
             self._own.disk_failed(StoreError(f"it changed {len(lost)} envelopes in desk.db", hint=LOST))
         return deliveries

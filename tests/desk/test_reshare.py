@@ -11,15 +11,18 @@ from typer.testing import CliRunner
 
 from exchange import reshare, reshare_cli
 from exchange.cli import app
-from exchange.desk import Delivery, Desk, Refused
+from exchange.desk import Conflict, Delivery, Desk, Refused
 from exchange.desk.resharing import Resharing
 from exchange.v1 import report_pb2 as rep
+from keys import suite
 from keys.errors import UsageError
 from keys.v1 import documents_pb2 as docs
 from tests import chains
 from tests.desk import memory
 from tests.desk.memory import Exchange
 from tests.desk.test_desk import said
+from tests.desk.test_positions import silent
+from tests.exchange.test_vocabulary import alert
 from tests.world import World
 
 HAGUE, MOTIE = "kr.the-hague/economic", "kr.motie/supply"
@@ -36,6 +39,12 @@ async def join(exchange: Exchange, name: str) -> None:
 async def say(exchange: Exchange, sender: str, *texts: str, **where: Any) -> None:
     async with exchange.open(sender) as desk:
         await desk.publish_all("minerals", [said(text) for text in texts], **where)
+        assert await desk.flush(10) == 0
+
+
+async def say_items(exchange: Exchange, sender: str, *items: rep.Item) -> None:
+    async with exchange.open(sender) as desk:
+        await desk.publish_all("minerals", items)
         assert await desk.flush(10) == 0
 
 
@@ -88,6 +97,62 @@ async def test_what_was_read_is_not_read_again(exchange: Exchange) -> None:
     assert await read(exchange, MOTIE) == ([], [])
     async with exchange.open(MOTIE) as desk:
         assert texts(desk.inbox()) == ["one"]
+
+
+def alerted() -> rep.Item:
+    """An alert; its time stands, so it is of any world."""
+    return rep.Item(alert=alert())
+
+
+@pytest.mark.parametrize("make", [alerted, lambda: rep.Item(report=said("one"))], ids=["alert", "report"])
+async def test_what_bears_an_id_is_given_once_in_whichever_envelope_it_comes(
+    exchange: Exchange, make: Callable[[], rep.Item]
+) -> None:
+    """Its own, another of the same sender, or passed on from either."""
+    item = make()
+    await say_items(exchange, SEOUL, item)
+    await join(exchange, MOTIE)
+    await pass_on(exchange, HAGUE, MOTIE)
+    (came,), _ = await read(exchange, MOTIE)
+    assert (came.sender, came.reshared_by) == (SEOUL, HAGUE)
+    await say_items(exchange, SEOUL, item)
+    assert await read(exchange, MOTIE) == ([], [])
+    assert await read(exchange, HAGUE) == ([], [])
+    async with exchange.open(MOTIE) as desk:
+        assert len(desk.inbox("minerals")) == 1
+
+
+async def test_an_id_with_another_text_is_told_and_given(exchange: Exchange) -> None:
+    item = alerted()
+    await say_items(exchange, SEOUL, item)
+    item.alert.probability = 0.9
+    await say_items(exchange, SEOUL, item)
+    came, events = await read(exchange, HAGUE)
+    assert [one.item.alert.probability for one in came] == [pytest.approx(0.7), pytest.approx(0.9)]
+    assert [type(event) for event in events] == [Conflict]
+    assert f"alert {item.alert.id.hex()} has two texts" in str(events[0])
+
+
+async def test_what_is_passed_on_after_its_sender_s_key_ended_is_refused(
+    exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody shows its reader where it stood; a thief of the key could have sealed it since."""
+    monkeypatch.setattr(memory._Stub, "GetPosition", silent, raising=False)
+    await say(exchange, SEOUL, "one")
+    await join(exchange, MOTIE)
+    await read(exchange, HAGUE)
+    await read(exchange, MOTIE)
+    exchange.clock.now_ms += HOUR
+    key = suite.key_id(1, "desk", exchange.world.desks[SEOUL].public)
+    ended = chains.next_roster(
+        exchange.world, "nl", lambda body: body.revocations.add(key=key), now_ms=exchange.clock()
+    )
+    exchange.log.take(ended.encode())
+    await say(exchange, HAGUE, "a reader again, without the desk whose key ended")
+    await pass_on(exchange, HAGUE, MOTIE)
+    came, events = await read(exchange, MOTIE)
+    assert texts(came) == ["a reader again, without the desk whose key ended"]
+    assert [event.rule for event in events] == ["SENDER_ENDED"]
 
 
 async def test_only_what_was_said_since_then(exchange: Exchange) -> None:

@@ -17,8 +17,10 @@ from exchange.desk.stages import ALERT_OPENED_WITHIN_MS, DELIVERED_WITHIN_MS, HO
 from exchange.desk.tenure import DeskInUseError
 from exchange.v1 import exchange_pb2 as pb
 from exchange.v1 import report_pb2 as rep
+from keys import founding, suite
 from keys.errors import UsageError
 from keys.suite import Signer
+from tests import chains
 from tests.desk import memory
 from tests.desk.memory import Exchange, Log, header_of
 from tests.desk.test_desk import said
@@ -195,6 +197,44 @@ async def test_a_node_that_says_delivered_is_not_believed(
         monkeypatch.setattr(Log, "places", honest)
         await eventually(lambda: not desk.undelivered())
         assert desk.events() == [], "told once"
+
+
+async def test_after_a_log_key_was_replaced_what_was_shown_stays_and_what_is_shown_needs_the_new_one(
+    exchange: Exchange,
+) -> None:
+    """Evidence outlives its key; whoever has the old key today proves nothing new with it. A refusal may be read late."""
+    before = await sent(exchange)
+    desk, _ = await asked(exchange, before)
+    desk.close()
+    exchange.clock.now_ms += HOUR_MS
+    new = suite.SigningKey.generate(1)
+    given = founding.public_key(new, lineage=exchange.world.lineage, party="nl", name=NL, role="log")
+    old = exchange.world.log_keys[NL]
+    replaced = chains.next_roster(
+        exchange.world,
+        "nl",
+        lambda body: next(one for one in body.nodes if one.node == NL).log_key.CopyFrom(given),
+        now_ms=exchange.clock(),
+    )
+    exchange.log.take(replaced.encode())
+    async with exchange.open(HAGUE) as running:
+        await running.synchronise()
+    after, denied = await sent(exchange), await sent(exchange)
+    desk, problems = await asked(exchange, after)
+    assert len(problems) == 1, "the old key shows nothing new"
+    assert NL not in {reader.node for reader in desk.track(after).readers if reader.delivered}
+    assert [each.bad for each in await desk.verify_stages(before)] == [False, False], "and what it showed stays shown"
+    desk.close()
+    refused(exchange, denied, rule="SENDER_ENDED", key=old)
+    assert Refused(denied, "SENDER_ENDED", "not for us", NL) in await read(exchange, HAGUE, "minerals")
+    exchange.world.log_keys[NL] = new
+    try:
+        desk, problems = await asked(exchange, after)
+        assert problems == []
+        assert NL in {reader.node for reader in desk.track(after).readers if reader.delivered}
+        desk.close()
+    finally:
+        exchange.world.log_keys[NL] = old
 
 
 async def test_many_envelopes_are_one_question_and_a_node_that_lacks_them_is_asked_less_and_less(
