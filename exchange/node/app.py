@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import gc
-import json
 import os
 import signal
 import sys
@@ -14,9 +13,6 @@ from typing import Final, NoReturn
 
 import grpc
 import structlog
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -26,12 +22,13 @@ from exchange.clock import now_ms
 from exchange.envelope import prune
 from exchange.errors import IdentityError
 from exchange.history import number_of, origin_of
-from exchange.node import authority, quota
+from exchange.node import quota, status
 from exchange.node.attaching import Attaching
 from exchange.node.core import Node
-from exchange.node.directory import STATUS, NodeSettings, newest_log
+from exchange.node.directory import NodeSettings, newest_log
 from exchange.node.doors import Doors
 from exchange.node.follow import Follower
+from exchange.node.ownkeys import OwnKeys
 from exchange.node.service import Callers, EnrolService, ExchangeService
 from exchange.node.shelf import Shelf
 from exchange.pouch.orders import Tray
@@ -41,10 +38,9 @@ from exchange.v1 import exchange_pb2_grpc as rpc
 from exchange.workers import ThreadWorkers
 from keys import founding
 from keys.errors import TocsinError, UsageError
-from keys.trust import Trust, party_of
+from keys.trust import Trust
 
 SERVICE: Final = "exchange.v1.Exchange"
-RENEW_BEFORE_DAYS: Final = 10
 GRACE_S: Final = 5.0
 HOUSEKEEPING_MS: Final = 3_600_000
 KEEP_S: Final = 1.0
@@ -90,29 +86,22 @@ class App:
     def __post_init__(self, passphrase: bytes) -> None:
         """Read settings and keys; nothing runs yet."""
         self.settings = files.load_settings(NodeSettings, self.directory / "node.toml")
-        # Stays open: another process puts new keys into it, and a passphrase takes half a second each time.
-        self._keystore = authority.open_keystore(self.directory, passphrase)
-        self._log_keys = authority.load_log_keys(self._keystore)
-        self._cas = authority.load(self._keystore)
-        first = next(iter(self._cas.values()))
-        self._ca, self._ca_key = first.certificate, first.key
-        # One value, for handshakes read it on other threads.
-        self._own = self._issue_own()
         self.trust = Trust(bytes.fromhex(self.settings.lineage))
+        self.own_keys = OwnKeys(self.directory, passphrase, name=self.settings.name, trust=self.trust, clock=self.clock)
         self._workers = [ThreadWorkers(1, name=name) for name in ("store-read", "store-write", "sign")]
         workers, disk, signer = self._workers
         self.node = Node(
             self.settings.name,
             store=SqliteStore(self.log or newest_log(self.directory)),
             trust=self.trust,
-            log_key=next(iter(self._log_keys.values())),
+            log_key=next(iter(self.own_keys.log_keys.values())),
             clock=self.clock,
             workers=workers,
             disk=disk,
             signer=signer,
             quotas=self.settings.quotas(),
         )
-        self.node.log_keys.hold(list(self._log_keys.values()))
+        self.node.log_keys.hold(list(self.own_keys.log_keys.values()))
         self._shelf_workers = ThreadWorkers(1, name="shelf")
         self.shelf = Shelf(
             self.directory / "attachments",
@@ -123,43 +112,18 @@ class App:
         self._followers: dict[str, tuple[Follower, asyncio.Task[None]]] = {}
         self._bundle = (0, 0)
         self._certificates: tuple[int, bytes] = (-1, b"")
-        self._tending = asyncio.Lock()
         # What each listener shows: (CAs it trusts, its own certificate); the one that trusts none is that for enrolment.
         self._shown: dict[bool, tuple[bytes, bytes]] = {}
-
-    def _issue_own(self) -> tls.Pair:
-        """A certificate of our own, for a new key."""
-        key = tls.new_key()
-        leaf = tls.issue(self._ca, self._ca_key, self.settings.name, key.public_key(), now_ms=self.clock())
-        return tls.Pair(leaf, key)
-
-    def issue(self, desk: str, csr_der: bytes) -> tuple[bytes, bytes]:
-        """A certificate for a desk this node hosts, from its request; (certificate, CA), DER.
-
-        Raises:
-            IdentityError: A malformed request.
-        """
-        try:
-            csr = x509.load_der_x509_csr(csr_der)
-            public = csr.public_key()
-            valid = csr.is_signature_valid
-        except tls.MALFORMED:
-            raise IdentityError("the certificate request is malformed") from None
-        if not isinstance(public, ec.EllipticCurvePublicKey) or not valid:
-            raise IdentityError("the certificate request is not signed by its own elliptic-curve key")
-        leaf = tls.issue(self._ca, self._ca_key, desk, public, now_ms=self.clock())
-        der = serialization.Encoding.DER
-        return leaf.public_bytes(der), self._ca.public_bytes(der)
 
     # ---- TLS
 
     def _roots(self) -> bytes:
         # Without documents nobody is known: who comes by our own CA is let in to be refused with a reason.
         known = tls.trusted_cas(self.trust, now_ms=self.clock()) if self.trust.founded else b""
-        return known or tls.pem(self._ca)
+        return known or tls.pem(self.own_keys.ca.certificate)
 
     def _configuration(self, roots: bytes) -> grpc.ServerCertificateConfiguration:
-        own = self._own
+        own = self.own_keys.pair
         pair = (tls.key_pem(own.key), tls.pem(own.certificate))
         made = grpc.ssl_server_certificate_configuration([pair], root_certificates=roots or None)
         self._shown[bool(roots)] = (roots, pair[1])
@@ -168,7 +132,7 @@ class App:
     def _fetch_configuration(self) -> grpc.ServerCertificateConfiguration | None:
         # Runs at each handshake, on a core thread: a new roster or a renewed leaf takes effect with no restart. Only what
         # is new is given: gRPC swaps a configuration without a lock.
-        state = (self.trust.version, tls.pem(self._own.certificate))
+        state = (self.trust.version, tls.pem(self.own_keys.pair.certificate))
         if state == self._certificates:
             return None
         try:
@@ -182,7 +146,8 @@ class App:
         return configuration
 
     def _fetch_enrol_configuration(self) -> grpc.ServerCertificateConfiguration | None:
-        return None if self._shown.get(False) == (b"", tls.pem(self._own.certificate)) else self._configuration(b"")
+        shown = (b"", tls.pem(self.own_keys.pair.certificate))
+        return None if self._shown.get(False) == shown else self._configuration(b"")
 
     def connect(self, peer: str) -> grpc.aio.Channel:
         """A mutual-TLS channel to another node, whose CA alone is trusted for it.
@@ -195,7 +160,8 @@ class App:
         if entry is None or not cas:
             raise IdentityError(f"{peer} is in no roster, or has no usable CA there", name=peer)
         roots = b"".join(tls.pem(ca) for ca in cas)
-        credentials = grpc.ssl_channel_credentials(roots, tls.key_pem(self._own.key), tls.pem(self._own.certificate))
+        own = self.own_keys.pair
+        credentials = grpc.ssl_channel_credentials(roots, tls.key_pem(own.key), tls.pem(own.certificate))
         options = [*wire.CLIENT_OPTIONS, ("grpc.ssl_target_name_override", peer)]
         return grpc.aio.secure_channel(entry.endpoint, credentials, options=options)
 
@@ -269,7 +235,7 @@ class App:
             self.node, self.shelf, workers=self._shelf_workers, connect=self.connect, clock=self.clock
         )
         rpc.add_ExchangeServicer_to_server(service, server)
-        rpc.add_ExchangeServicer_to_server(EnrolService(self.node, self.issue, self.clock), enrol)
+        rpc.add_ExchangeServicer_to_server(EnrolService(self.node, self.own_keys.issue, self.clock), enrol)
         names = [pb.DESCRIPTOR.services_by_name["Exchange"].full_name, health.SERVICE_NAME, reflection.SERVICE_NAME]
         reflection.enable_server_reflection(names, server)
         for each in (server, enrol):
@@ -283,7 +249,7 @@ class App:
         stack.push_async_callback(tray.stop)
         tray.start()
         stack.push_async_callback(self._health.enter_graceful_shutdown)
-        if waiting_for := self._waiting_for():
+        if waiting_for := status.waiting_for(self.trust, self.settings.name, self.directory):
             log.warning("waiting for documents", node=self.settings.name, what=waiting_for)
         log.info("serving", node=self.settings.name, endpoint=self.settings.endpoint, entries=self.node.store.size())
 
@@ -391,83 +357,15 @@ class App:
             await asyncio.sleep(KEEP_S)
 
     def _write_status(self) -> None:
-        """What `tocsin node status` shows; the log itself is open in this process alone."""
-        now = self.clock()
-        status = {
-            "node": self.settings.name,
-            "endpoint": self.settings.endpoint,
-            "time_ms": now,
-            "pid": os.getpid(),
-            "entries": self.node.store.size(),
-            "taken": self.node.taken,
-            "duplicates": self.node.counters.duplicates,
-            "refused": self.node.counters.refused,
-            "forks": self.node.forks,
-            # Entries that the disk changed: those that nobody gave us yet, and how many were fetched again.
-            "damaged": self.node.mending.damaged,
-            "mended": self.node.mending.count,
-            "log": self.node.origin,
-            # Why nothing is appended: restored from a backup, it must go on as a new log.
-            "barred": self.node.barred.words() if self.node.barred else "",
-            # Lineage of the exchange that took this one's place, once people said so.
-            "successor": self.trust.death.successor.hex() if self.trust.death else "",
-            "seen_longer": self.node.claims.still(self.node.store.size()),
-            # Heads of ours under a log key that has ended, which no node vouches for: by whom, of what size.
-            "doubted": self.node.claims.doubted,
-            "clashes": [str(clash) for clash in self.node.clashes.held],
-            "peers": {
-                peer: {"position": follower.position, "state": follower.state}
-                for peer, (follower, _) in self._followers.items()
-            },
-            "stale": list(self.trust.stale(now)) if self.trust.founded else [],
-            "waiting_for": self._waiting_for(),
-            "roster": self._own_roster(),
-        }
-        fresh = self.directory / "status.new"
-        try:
-            fresh.write_text(json.dumps(status))
-            fresh.replace(self.directory / STATUS)
-        except OSError as error:
-            log.error("cannot write the status", text=str(error))
-
-    def _own_roster(self) -> list[int]:
-        """Generation and version of our party's newest roster held; empty before the first."""
-        party = party_of(self.settings.name)
-        return list(self.trust.roster(party).number) if self.trust.has_roster(party) else []
-
-    def _waiting_for(self) -> str:
-        """What this node lacks to serve anybody, in words; empty when nothing."""
-        if not self.trust.founded:
-            return f"the first agreement: put the ministry's bundle at {self.directory / files.BUNDLE}"
-        if self.trust.node(self.settings.name) is None:
-            return f"a roster of {party_of(self.settings.name)} that lists {self.settings.name}"
-        return ""
+        followers = {peer: follower for peer, (follower, _) in self._followers.items()}
+        status.write(self.directory, self.node, followers, endpoint=self.settings.endpoint, now_ms=self.clock())
 
     async def _tend_keys(self) -> None:
-        """Change over to the CA and log keys that count now, take new ones from the keystore, destroy what is over."""
-        async with self._tending:
-            now, name, store, run = self.clock(), self.settings.name, self._keystore, self._shelf_workers.run
-            if self.trust.founded:
-                # Documents are read here, for they change on this thread; the disk and the keys are another one's work.
-                for judge in (authority.retired, authority.retired_log_keys):
-                    for old in judge(store, self.trust, name, now_ms=now):
-                        await run(store.delete, old)
-                        log.info("old key destroyed", name=old)
-            self._log_keys = await run(authority.load_log_keys, store, self._log_keys)
-            self._cas = await run(authority.load, store)
-            self.node.log_keys.hold(list(self._log_keys.values()))
-            chosen = authority.choose(self._cas, self.trust, name, now_ms=now)
-            if chosen.certificate != self._ca:
-                self._ca, self._ca_key = chosen.certificate, chosen.key
-                self._own = self._issue_own()
-                log.info("CA changed")
+        await self.own_keys.tend(self.node.log_keys, self._shelf_workers)
 
     async def _tend(self) -> None:
         await self._tend_keys()
-        left_ms = self._own.certificate.not_valid_after_utc.timestamp() * 1000 - self.clock()
-        if left_ms < RENEW_BEFORE_DAYS * founding.DAY_MS:
-            self._own = self._issue_own()
-            log.info("certificate renewed")
+        self.own_keys.renew_certificate()
         if dropped := await self._shelf_workers.run(self.shelf.tidy, self.clock()):
             log.info("attachments dropped by age", count=dropped)
         if not self.trust.founded:

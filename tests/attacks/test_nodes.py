@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from exchange import envelope, files, tls, wire
 from exchange.envelope import Parsed
-from exchange.node.core import Node
+from exchange.node.refusals import Refusals
 from exchange.v1 import exchange_pb2 as pb
 from keys import documents, founding, suite
 from keys.documents import Document
@@ -171,9 +171,9 @@ async def answers(cluster: Cluster, identity: Identity, node: str) -> str:
 @attack(29, off="issued_by")
 async def test_29_a_ca_vouches_for_its_own_names_alone(cluster: Cluster, monkeypatch: Patch) -> None:
     async with cluster.app(NL).serving(), cluster.app(KR).serving() as kr:
-        key = tls.new_key()
+        key, ca = tls.new_key(), kr.own_keys.ca
         forged = [
-            Identity(key, tls.issue(kr._ca, kr._ca_key, name, key.public_key(), now_ms=now_ms()), name)
+            Identity(key, tls.issue(ca.certificate, ca.key, name, key.public_key(), now_ms=now_ms()), name)
             for name in (READER, NL)
         ]
         assert [await answers(cluster, one, NL) for one in forged] == ["CALLER", "CALLER"]
@@ -181,7 +181,7 @@ async def test_29_a_ca_vouches_for_its_own_names_alone(cluster: Cluster, monkeyp
         # Off: a chain to some pinned CA is enough.
         monkeypatch.setattr(tls, "issued_by", lambda *_: True)
         fresh = tls.new_key()
-        again = Identity(fresh, tls.issue(kr._ca, kr._ca_key, READER, fresh.public_key(), now_ms=now_ms()), READER)
+        again = Identity(fresh, tls.issue(ca.certificate, ca.key, READER, fresh.public_key(), now_ms=now_ms()), READER)
         assert await answers(cluster, again, NL) == ""
 
 
@@ -295,11 +295,11 @@ async def test_37_a_poison_envelope_stops_no_link(cluster: Cluster, monkeypatch:
         await eventually(lambda: all(held(nl, each) for each in sealed))
         assert [record.rule for record in nl.node.store.refusals()] == ["POLICY_AUDIENCE"]
 
-        async def give_up(self: Node, entry: pb.Entry, origin: str, error: Exception) -> None:
+        async def give_up(self: Refusals, entry: pb.Entry, origin: str, error: Exception) -> None:
             raise error
 
         # Off: what is refused is not recorded and passed over, it ends the link.
-        monkeypatch.setattr(Node, "refuse", give_up)
+        monkeypatch.setattr(Refusals, "refuse", give_up)
         late = (await sent(3))[3:]
         await asyncio.sleep(2)
         assert not any(held(nl, each) for each in late)

@@ -91,21 +91,21 @@ async def test_a_certificate_that_does_not_fit_changes_nothing(
 ) -> None:
     await desk.synchronise()
     before = on_disk(desk)
-    stranger, now_ms = tls.new_key(), node.clock()
+    stranger, now_ms, ca = tls.new_key(), node.clock(), node.own_keys.ca
     strange_ca = tls.make_ca(node.settings.name, stranger, now_ms=now_ms)
 
     def answer(wrong: str, request: pb.EnrolRequest) -> bytes:
         public = tls.x509.load_der_x509_csr(request.csr).public_key()
         if wrong == "key":
-            return tls.issue(node._ca, node._ca_key, DESK, stranger.public_key(), now_ms=now_ms).public_bytes(DER)
+            return tls.issue(ca.certificate, ca.key, DESK, stranger.public_key(), now_ms=now_ms).public_bytes(DER)
         if wrong == "CA":
             return tls.issue(strange_ca, stranger, DESK, public, now_ms=now_ms).public_bytes(DER)
-        return node.issue("kr.motie/other", request.csr)[0] if wrong == "name" else b"junk"
+        return node.own_keys.issue("kr.motie/other", request.csr)[0] if wrong == "name" else b"junk"
 
     for wrong in ("key", "CA", "name", "junk"):
 
         def enrol(_: object, request: pb.EnrolRequest, wrong: str = wrong) -> tuple[bytes, bytes]:
-            return answer(wrong, request), node._ca.public_bytes(DER)
+            return answer(wrong, request), ca.der
 
         monkeypatch.setattr(EnrolService, "_enrol", enrol)
         with pytest.raises(IdentityError, match="not one for"):

@@ -66,18 +66,18 @@ async def test_a_ca_is_replaced_while_the_node_serves(cluster: Cluster) -> None:
         roster = world.parties["kr"].sign(drafts.next_roster(kr.trust, "kr", name_it, now_ms=published), "roster")
         await give(roster, kr)
         await kr._tend_keys()
-        assert kr._own.certificate.issuer == kr._ca.subject
-        assert kr._ca.public_bytes(tls.serialization.Encoding.DER) == old, "not before everybody knows"
+        assert kr.own_keys.pair.certificate.issuer == kr.own_keys.ca.certificate.subject
+        assert kr.own_keys.ca.der == old, "not before everybody knows"
         assert await reaches(nl, KR), "who lacks the roster gets in"
         await give(roster, nl)
         assert await reaches(nl, KR), "and who holds it"
         await asyncio.sleep(max(0, published + QUICK.revocation_ms + QUICK.skew_ms + 50 - now_ms()) / 1000)
         await kr._tend_keys()
-        assert kr._ca.public_bytes(tls.serialization.Encoding.DER) == old, "not before the peer confirmed it"
+        assert kr.own_keys.ca.der == old, "not before the peer confirmed it"
         said = world.parties["nl"].sign(drafts.next_status(nl.trust, "nl", now_ms=now_ms()), "status")
         await give(said, kr)
         await kr._tend_keys()
-        assert kr._ca.public_bytes(tls.serialization.Encoding.DER) == new
+        assert kr.own_keys.ca.der == new
         assert await reaches(nl, KR)
         cluster.entries[KR].tls_ca = new
         assert await calls(cluster, desk) == "taken", "a certificate of the old CA is still good"

@@ -121,6 +121,6 @@ async def test_a_tls_configuration_is_given_only_when_it_is_new(tmp_path: Path) 
         # More is known, and nobody new may come.
         assert node.trust.version > version
         assert [fetch() for fetch in both] == [None, None]
-        node._own = node._issue_own()
+        node.own_keys.pair = node.own_keys._issue_own()
         assert None not in [fetch() for fetch in both]
         assert [fetch() for fetch in both] == [None, None]

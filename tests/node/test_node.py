@@ -235,9 +235,9 @@ async def test_foreign_ca_cannot_vouch(running: Running) -> None:
     cluster = running.cluster
     own = await cluster.enrol(READER)
     # The Korean node's own CA issues for a desk and for the node of the Netherlands.
-    key = tls.new_key()
+    key, ca = tls.new_key(), running.kr.own_keys.ca
     for claimed in (READER, NL):
-        forged = tls.issue(running.kr._ca, running.kr._ca_key, claimed, key.public_key(), now_ms=now_ms())
+        forged = tls.issue(ca.certificate, ca.key, claimed, key.public_key(), now_ms=now_ms())
         for node in NODES:
             failure = wire.error_from(await refused(cluster, Identity(key, forged, claimed), node))
             assert isinstance(failure, wire.RemoteError)

@@ -54,22 +54,22 @@ async def test_it_is_the_work_of_another_thread(guarded: Cluster, monkeypatch: p
         monkeypatch.setattr(authority, "retired", lambda s, *_, **__: [n for der, n in names(s).items() if der == gone])
         for owner, name in ((suite, "argon2id"), (signer, "load"), (private_file, "replace")):
             watch(owner, name)
-        before = len(kr._log_keys)
+        before = len(kr.own_keys.log_keys)
         await kr._tend_keys()
-        assert len(kr._log_keys) == before + 1, "another process put it there"
-        assert gone not in kr._cas
+        assert len(kr.own_keys.log_keys) == before + 1, "another process put it there"
+        assert gone not in kr.own_keys.cas
         assert threads.keys() == {"load", "replace"}, "the passphrase was worked through once, at the start"
         assert threading.get_ident() not in set().union(*threads.values())
-    assert PASSPHRASE not in repr(vars(kr)).encode()
+    assert PASSPHRASE not in repr([vars(kr), vars(kr.own_keys)]).encode()
 
 
 async def test_a_key_that_is_loaded_is_not_loaded_again(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """One in a token would open the token anew each hour, and never close it."""
     async with cluster.app(KR).serving() as kr:
-        held = dict(kr._log_keys)
+        held = dict(kr.own_keys.log_keys)
         monkeypatch.setattr(signer, "load", None)
         await kr._tend_keys()
-        assert kr._log_keys == held
+        assert kr.own_keys.log_keys == held
 
 
 async def test_the_next_key_is_not_drawn_by_documents_the_node_is_ahead_of(cluster: Cluster) -> None:

@@ -228,8 +228,8 @@ class Exchange:
             node = trust.node(app.settings.name)
             assert node is not None
             found[f"{party} CA"] = node.tls_ca
-            found[f"{party} CA shown"] = digest(tls.pem(app._ca))
-            found[f"{party} TLS"] = app._own.key.public_key().public_numbers().x.to_bytes(32, "big")
+            found[f"{party} CA shown"] = digest(tls.pem(app.own_keys.ca.certificate))
+            found[f"{party} TLS"] = app.own_keys.pair.key.public_key().public_numbers().x.to_bytes(32, "big")
             found[f"{party} log"] = app.node.log_keys.first.public
         for name, desk in self.desks.items():
             found[f"{name} signing"] = desk._own.key.public
