@@ -75,12 +75,12 @@ async def shown(desk: Desk) -> tuple[list[str], list[Any]]:
 
 @attack(10, off="knows")
 async def test_10_a_log_that_holds_an_envelope_twice_delivers_it_once(exchange: Exchange, monkeypatch: Patch) -> None:
-    """Something that is no report: of a report the repeat would be dropped once more, by its id."""
-    parsed = seal(exchange, rep.Item(consultation=rep.Consultation(id=b"c" * 16)).SerializeToString())
+    """Something that bears no id: of a report the repeat would be dropped once more, by that."""
+    parsed = seal(exchange, rep.Item(refusal=rep.Refusal(envelope=b"e" * 32)).SerializeToString())
     entry = (parsed.id, pb.ENTRY_KIND_ENVELOPE, parsed.data)
     exchange.log.entries += [entry, entry]
     async with exchange.open(SEOUL) as desk:
-        assert await shown(desk) == (["consultation"], [])
+        assert await shown(desk) == (["refusal"], [])
     exchange.log.entries.append(entry)
     async with exchange.open(SEOUL) as desk:
         assert await shown(desk) == ([], []), "across a restart too"
@@ -95,7 +95,7 @@ async def test_10_a_log_that_holds_an_envelope_twice_delivers_it_once(exchange: 
 
     monkeypatch.setattr(Archive, "keep_received", keep_first)
     async with fresh(exchange) as desk:
-        assert (await shown(desk))[0] == ["consultation"] * 3
+        assert (await shown(desk))[0] == ["refusal"] * 3
 
 
 # ---- 11 reordering, dropping, withholding
