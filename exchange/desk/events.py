@@ -120,7 +120,8 @@ class Gap:
     """Numbers of a stream that its sender stands by and that could not be had.
 
     `node` was asked for them and gave nothing that counts; `holders` proved that the last of them is in their log: a node
-    that is both withholds it. Both are empty where nobody could be asked.
+    that is both withholds it. Both are empty where nobody could be asked. `pruned`: the node proved that it had them, and
+    keeps no content of them any more, as the rule of their channel lets it.
     """
 
     sender: str
@@ -130,10 +131,13 @@ class Gap:
     last: int
     node: str = ""
     holders: tuple[str, ...] = ()
+    pruned: bool = False
 
     def __str__(self) -> str:
         """In words."""
         text = f"numbers {self.first} to {self.last} of {self.sender} on {self.channel} are missing"
+        if self.pruned:
+            return f"{text}: {self.node} held them, pruned by rule since"
         if self.node:
             text += f": {self.node} gives nothing that counts for them"
         for holder in self.holders:

@@ -9,7 +9,7 @@ from typing import Final
 import grpc
 
 from exchange import merkle, wire
-from exchange.desk import asking
+from exchange.desk import asking, pruned
 from exchange.desk.archive import Received
 from exchange.desk.asking import Answers
 from exchange.desk.deliveries import NAMED, STEERING, claimed, name_of, origin_of, to_delivery, unfolded
@@ -26,6 +26,7 @@ from exchange.envelope import MAX_SEQ
 from exchange.errors import CourierMissingError, LimitError, ProofError, StoreError
 from exchange.history import Seen
 from exchange.standing import Position
+from exchange.v1 import envelope_pb2 as env
 from exchange.v1 import exchange_pb2 as pb
 from exchange.v1 import exchange_pb2_grpc as rpc
 from keys.encoding import digest
@@ -293,13 +294,17 @@ class Reading:
         self, row: Missing, answer: pb.GetNumbersResponse, shown: Seen, ahead: Early, hold: Hold
     ) -> list[Unread]:
         """Take what the node gave for missing numbers, as if it had come by itself."""
-        taken: list[Unread] = []
-        with self._own.archive.transaction():
+        own, taken, key = self._own, list[Unread](), (row.sender, row.stream)
+        with own.archive.transaction():
+            gone = pruned.ranges(own, row, answer.entries, shown.head)
+            gone = [(first, last) for first, last in gone if own.archive.set_gone(key, first, last)]
             for entry in answer.entries:
-                header = claimed(entry.data)
+                header = env.Header() if entry.pruned else claimed(entry.data)
                 asked = (header.sender, header.stream, header.channel) == (row.sender, row.stream, row.channel)
                 if asked and row.first <= header.seq <= row.last and entry.leaf not in hold.refused:
                     taken += self._take_entry(row.channel, entry, shown, ahead, None, hold)
+        for first, last in gone:
+            own.event(Gap(row.sender, row.channel, row.stream, first, last, own.settings.node, pruned=True))
         self._now_unread(hold)
         return taken
 

@@ -10,14 +10,13 @@ from typing import Final
 import grpc
 from google.protobuf.message import DecodeError
 
-from exchange import envelope, wire
+from exchange import wire
+from exchange.desk import pruned
 from exchange.desk.events import Restored
 from exchange.desk.holdings import Holdings
 from exchange.desk.sealing import Sealing
-from exchange.v1 import envelope_pb2 as env
 from exchange.v1 import exchange_pb2 as pb
 from exchange.v1 import exchange_pb2_grpc as rpc
-from keys.encoding import canonical_bytes
 from keys.errors import PeerError, TocsinError
 
 ANSWER_S: Final = 20
@@ -69,29 +68,7 @@ async def _shown(holdings: Holdings, stub: rpc.ExchangeStub, stream: bytes, said
 
 def _is_ours(holdings: Holdings, entry: pb.Entry, stream: bytes, said: pb.GetNumbersResponse) -> bool:
     try:
-        parsed = _outside(entry)
-        found = holdings.trust.desk_key(parsed.outer.key)
-        if parsed.id != said.last_id or found is None:
-            return False
-        header = envelope.check(parsed, found[1].public).header
+        header = pruned.signed_header(holdings, entry)
     except (PeerError, DecodeError):
         return False
-    return (found[0], header.sender, header.stream, header.seq) == (
-        holdings.name, holdings.name, stream, said.last_seq
-    )  # fmt: skip
-
-
-def _outside(entry: pb.Entry) -> envelope.Parsed:
-    if not entry.pruned:
-        return envelope.parse(entry.data)
-    pruned = env.Pruned.FromString(entry.data)
-    shell = env.Envelope(
-        suite=pruned.suite, key=pruned.key, header=pruned.header, commitment=pruned.commitment,
-        items_root=pruned.items_root, signature=pruned.signature,
-    )  # fmt: skip
-    return envelope.parse_shell(
-        canonical_bytes(shell),
-        wraps_digest=pruned.wraps_digest,
-        ciphertext_digest=pruned.ciphertext_digest,
-        ciphertext_length=pruned.ciphertext_length,
-    )
+    return (header.sender, header.stream, header.seq) == (holdings.name, stream, said.last_seq)

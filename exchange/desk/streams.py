@@ -141,6 +141,18 @@ class Streams(Contents):
                 self._insert_missing(row._replace(first=last + 1))
         return hit
 
+    def set_gone(self, key: Key, first: int, last: int) -> bool:
+        """Numbers that can be had no more count as told; whether any of them was waited for until now."""
+        waited = [row for row in self.missing_in(*key) if row.first <= last and first <= row.last and not row.told]
+        for row in waited:
+            self._db.execute("DELETE FROM missing WHERE number = ?", (row.number,))
+            gone = (max(first, row.first), min(last, row.last))
+            for low, high, told in ((row.first, gone[0] - 1, False), (*gone, True), (gone[1] + 1, row.last, False)):
+                if low <= high:
+                    identity = row.id if high == row.last else b""
+                    self._insert_missing(row._replace(first=low, last=high, id=identity, told=told))
+        return bool(waited)
+
     def missing_in(self, sender: str, stream: bytes) -> list[Missing]:
         """What is missing of a stream, in order."""
         return self._missing("sender = ? AND stream = ? ORDER BY first", sender, stream)

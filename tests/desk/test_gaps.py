@@ -12,6 +12,7 @@ from exchange.desk import gaps as product
 from exchange.desk.archive import Archive
 from exchange.desk.gaps import Hold
 from exchange.envelope import Parsed
+from exchange.errors import ProofError
 from exchange.v1 import exchange_pb2 as pb
 from exchange.v1 import report_pb2 as rep
 from tests.desk import memory
@@ -235,6 +236,81 @@ async def test_who_is_shown_to_hold_a_missing_number_is_named(
         (event,) = desk.events()
         assert isinstance(event, Gap)
         assert event.holders == ("nl.seoul-1",)
+
+
+class Keeper:
+    """A node that keeps no content of some envelopes any more, and may bend what it shows in its place."""
+
+    def __init__(self, exchange: Exchange, monkeypatch: pytest.MonkeyPatch, *gone: Parsed) -> None:
+        self._gone, self._numbers, self._read = {one.id for one in gone}, memory.Log.numbers, memory.Log.read
+        self.bend: Any = lambda entry: None
+        monkeypatch.setattr(memory.Log, "numbers", lambda log, *asked: self._pruned(self._numbers(log, *asked)))
+        monkeypatch.setattr(memory.Log, "read", lambda log, *asked: self._pruned(self._read(log, *asked)))
+
+    def _pruned(self, answer: Any) -> Any:
+        for entry in answer.entries:
+            if entry.leaf in self._gone:
+                entry.data, entry.pruned = envelope.prune(entry.data), True
+                self.bend(entry)
+        return answer
+
+
+def kept_for(desk: Desk, kept_ms: int) -> Desk:
+    desk.trust.agreement(desk._own.clock()).channels["minerals"].retention_ms = kept_ms
+    return desk
+
+
+async def test_what_was_pruned_by_rule_is_told_so_at_once(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = sealed(exchange, 5)
+    log(exchange, made[0], made[1], made[3], made[4])
+    keeper = Keeper(exchange, monkeypatch, made[0], made[1])
+    exchange.clock.now_ms += 3_600_000
+    async with kept_for(exchange.open(SEOUL), 60_000) as desk:
+        assert await read(desk) == ["text 4", "text 5"]
+        gone, missing = desk.events()
+        assert (gone.first, gone.last, gone.pruned, gone.holders) == (1, 2, True, ())
+        assert "numbers 1 to 2" in str(gone)
+        assert "nl.seoul-1 held them, pruned by rule since" in str(gone)
+        assert (missing.first, missing.last, missing.pruned) == (3, 3, False)
+        assert await read(desk) == []
+        assert desk.events() == [], "told once"
+    # Too early for the rule, or where none lets it: it is kept from the reader.
+    for kept_ms in (0, 2 * 3_600_000):
+        async with kept_for(fresh(exchange), kept_ms) as desk:
+            await read(desk)
+            assert [(event.first, event.last, event.pruned) for event in desk.events()] == [(1, 3, False)]
+
+    def altered(entry: pb.Entry) -> None:
+        left = envelope.pb.Pruned.FromString(entry.data)
+        left.signature = bytes(len(left.signature))
+        entry.data = left.SerializeToString(deterministic=True)
+
+    keeper.bend = altered
+    async with kept_for(fresh(exchange), 60_000) as desk:
+        await read(desk)
+        assert [(event.first, event.last, event.pruned) for event in desk.events()] == [(1, 3, False)]
+
+
+async def test_what_is_said_to_be_pruned_is_proved(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = sealed(exchange, 2)
+    log(exchange, *made)
+    keeper = Keeper(exchange, monkeypatch, made[0])
+    exchange.clock.now_ms += 3_600_000
+    show = memory.Log.read
+
+    def hides(self: memory.Log, node: str, request: pb.SubscribeRequest) -> pb.SubscribeResponse:
+        answer = show(self, node, request)
+        kept = [entry for entry in answer.entries if not entry.pruned]
+        del answer.entries[:]
+        answer.entries.extend(kept)
+        return answer
+
+    monkeypatch.setattr(memory.Log, "read", hides)
+    keeper.bend = lambda entry: entry.ClearField("proof")
+    async with kept_for(exchange.open(SEOUL), 60_000) as desk:
+        with pytest.raises(ProofError):
+            await read(desk)
+        assert [event for event in desk.events() if isinstance(event, Gap)] == []
 
 
 def fresh(exchange: Exchange) -> Desk:
