@@ -139,6 +139,8 @@ class Node:
             head=lambda: (self._writer.note, self._writer.size),
             readable=self.readable_by,
             is_node=lambda peer: self.trust.node(peer) is not None,
+            relaying=trust.relaying,
+            name=name,
         )
         self.positions = Positions(
             store, trust, self.witnesses, workers, head=lambda: (self._writer.note, self._writer.size)

@@ -3,6 +3,7 @@
 Source: docs/PROTOCOL.md sections 8.3 and 9.6.
 """
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -21,7 +22,9 @@ from keys.errors import TocsinError
 MAX_LEAVES: Final = 256
 MAX_NUMBERS: Final = 64
 NUMBERS_BYTES: Final = 2_500_000
-ASK_S: Final = 10.0
+ASK_S: Final = 8.0
+MAX_RELAYS: Final = 2
+"""Nodes that are asked to pass a question on to one that does not answer."""
 
 
 class Places:
@@ -33,6 +36,8 @@ class Places:
         head: The newest signed note and its size.
         readable: Whose envelopes a caller may have.
         is_node: Whether a name is a node of the rosters.
+        relaying: Which nodes relay for a mission that one of two nodes hosts.
+        name: This node.
     """
 
     def __init__(
@@ -43,28 +48,47 @@ class Places:
         head: Callable[[], tuple[bytes, int]],
         readable: Callable[[str], frozenset[str]],
         is_node: Callable[[str], bool],
+        relaying: Callable[[str, str], Sequence[str]],
+        name: str,
     ) -> None:
         self._store, self._workers, self._head = store, workers, head
-        self._readable, self._is_node = readable, is_node
+        self._readable, self._is_node, self._relaying, self._name = readable, is_node, relaying, name
         self.connect: Callable[[str], grpc.aio.Channel] | None = None
         """Opens a channel to a peer; None where peers are not asked."""
 
     async def show(self, leaves: Sequence[bytes], node: str, *, by: str) -> pb.GetPlacesResponse:
         """Places of leaves in our log, or in that of a peer, which is asked once.
 
+        A desk's question goes on by way of those that relay, if the peer does not answer us itself.
+
         Raises:
-            LimitError: Too many leaves, no such peer, or a node asks for a peer's.
+            LimitError: Too many leaves, no such peer, or a node asks for one that we do not relay to.
             TocsinError: The peer does not answer.
         """
         if len(leaves) > MAX_LEAVES or any(len(leaf) != 32 for leaf in leaves):
             raise LimitError(f"at most {MAX_LEAVES} leaves of 32 bytes a call")
         if not node:
             return await self._workers.run(self._own, list(leaves), *self._head())
-        if "/" not in by or not self._is_node(node) or self.connect is None:
-            raise LimitError("only a desk has its node ask, and only a node of the rosters is asked")
+        desk = "/" in by
+        if not self._is_node(node) or not (desk or self._name in self._relaying(by, node)):
+            raise LimitError("a node asks a node of the rosters for its desks, and for those it relays for or to")
+        request = pb.GetPlacesRequest(leaves=leaves)
         try:
-            async with self.connect(node) as channel:
-                request = pb.GetPlacesRequest(leaves=leaves)
+            return await self._ask(node, request)
+        except TocsinError:
+            if not desk:
+                raise
+            request.node = node
+            for relay in self._relaying(self._name, node)[:MAX_RELAYS]:
+                with contextlib.suppress(TocsinError):
+                    return await self._ask(relay, request)
+            raise
+
+    async def _ask(self, peer: str, request: pb.GetPlacesRequest) -> pb.GetPlacesResponse:
+        if self.connect is None:
+            raise LimitError("no peer is asked here")
+        try:
+            async with self.connect(peer) as channel:
                 answer: pb.GetPlacesResponse = await rpc.ExchangeStub(channel).GetPlaces(request, timeout=ASK_S)
                 return answer
         except grpc.aio.AioRpcError as failure:

@@ -356,6 +356,16 @@ class Trust:
         missions = {name for name, mission in view.missions.items() if mission.node == node}
         return frozenset(name for name, desk in view.desks.items() if desk.mission in missions)
 
+    def relaying(self, one: str, other: str) -> list[str]:
+        """Nodes that relay for a mission that one of two nodes hosts, by the newest rosters of their parties; sorted."""
+        found = set()
+        for node in (one, other):
+            view = self._newest_roster(node)
+            if view is not None:
+                hosted = {name for name, mission in view.missions.items() if mission.node == node}
+                found |= {entry.node for entry in view.nodes.values() if not hosted.isdisjoint(entry.relays)}
+        return sorted(found - {one, other})
+
     def _newest_roster(self, name: str) -> RosterView | None:
         chain = self._held.chain_of(name)
         return chain.newest if chain else None
