@@ -45,6 +45,9 @@ CREATE TABLE IF NOT EXISTS promise (sender TEXT NOT NULL, stream BLOB NOT NULL, 
     next_by_ms INTEGER NOT NULL, told INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (sender, stream)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS closed (sender TEXT NOT NULL, stream BLOB NOT NULL, last_seq INTEGER NOT NULL,
     PRIMARY KEY (sender, stream)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS lately (number INTEGER PRIMARY KEY, sender TEXT NOT NULL, stream BLOB NOT NULL,
+    UNIQUE (sender, stream));
+INSERT INTO lately (sender, stream) SELECT sender, stream FROM heard WHERE NOT EXISTS (SELECT 1 FROM lately);
 CREATE TABLE IF NOT EXISTS beat (channel TEXT NOT NULL, audience TEXT NOT NULL, heads BLOB NOT NULL,
     beat_ms INTEGER NOT NULL, said_ms INTEGER NOT NULL, next_by_ms INTEGER NOT NULL,
     PRIMARY KEY (channel, audience)) WITHOUT ROWID;

@@ -18,6 +18,9 @@ MAX_MISSING: Final = 1000
 MAX_SHUT: Final = 1000
 """Headers, of some kilobytes each, of envelopes of one sender that could not be opened; its oldest go first."""
 
+MAX_STREAMS_KEPT: Final = 1000
+"""Streams of one sender that are remembered, more than an honest one begins in years; those silent longest go first."""
+
 Key = tuple[str, bytes]
 """(sender, stream)."""
 
@@ -84,6 +87,23 @@ class Streams(Contents):
             "INSERT INTO heard VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq, id = excluded.id",
             (sender, stream, seq, identity),
         )
+        self._heard_of((sender, stream))
+
+    def _heard_of(self, key: Key) -> None:
+        """A stream is the one of its sender last heard of; beyond MAX_STREAMS_KEPT the one silent longest is forgotten."""
+        moved = self._db.execute(
+            "UPDATE lately SET number = (SELECT max(number) + 1 FROM lately) WHERE sender = ? AND stream = ?", key
+        )
+        if moved.rowcount:
+            return
+        self._db.execute("INSERT INTO lately (sender, stream) VALUES (?, ?)", key)
+        silent = self._db.execute(
+            "SELECT stream FROM lately WHERE sender = ? ORDER BY number DESC LIMIT -1 OFFSET ?",
+            (key[0], MAX_STREAMS_KEPT),
+        ).fetchall()
+        for (gone,) in silent:
+            for table in ("lately", "heard", "closed", "promise", "missing"):
+                self._db.execute(f"DELETE FROM {table} WHERE sender = ? AND stream = ?", (key[0], gone))  # noqa: S608 - constants above
 
     def at_number(self, header: env.Header) -> bytes | None:
         """Id of an opened envelope at the number and in the stream that a header names; rarely asked, so not indexed."""
@@ -187,6 +207,7 @@ class Streams(Contents):
             " ON CONFLICT DO UPDATE SET next_by_ms = excluded.next_by_ms, told = 0",
             (*key, channel, min(next_by_ms, MAX_SEQ)),
         )
+        self._heard_of(key)
 
     def promised(self, key: Key) -> int:
         """By when a sender promised to be heard in a stream, ms UTC; 0 = it did not."""
@@ -207,6 +228,7 @@ class Streams(Contents):
     def close_stream(self, key: Key, last_seq: int) -> None:
         """A sender ended a stream."""
         self._db.execute("INSERT OR IGNORE INTO closed VALUES (?, ?, ?)", (*key, last_seq))
+        self._heard_of(key)
 
     def closed_at(self, key: Key) -> int | None:
         """The last number of a stream that its sender ended."""

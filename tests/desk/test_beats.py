@@ -461,6 +461,34 @@ async def test_who_claims_many_streams_hides_no_gap_of_another(
     assert len(gaps) == 1 + 10
 
 
+async def test_of_a_sender_the_streams_last_heard_of_are_remembered(
+    exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever begins, names or closes many streams fills no disk, and has nothing forgotten of another."""
+    monkeypatch.setattr(streams, "MAX_STREAMS_KEPT", 3)
+    archive = exchange.open(SEOUL).archive
+    liar, names = "kr.motie/supply", [bytes([n]) * 16 for n in range(12)]
+    with archive.transaction():
+        archive.set_last_read(HAGUE, names[0], 1, b"")
+        archive.set_last_read(liar, names[0], 1, b"")
+        for name in names[1:4]:
+            archive.set_last_read(liar, names[0], 2, b"")
+            archive.set_last_read(liar, name, 1, b"")
+        assert [bool(archive.last_read(liar, name)) for name in names[:4]] == [True, False, True, True]
+        for name in names[4:8]:
+            archive.miss((liar, name), "minerals", 1, 1, b"", 1)
+            archive.promise((liar, name), "minerals", 9)
+            archive.close_stream((liar, name), 0)
+        for name in names[8:]:
+            archive.close_stream((liar, name), 0)
+        assert [archive.closed_at((liar, name)) for name in names] == 9 * [None] + [0, 0, 0]
+        assert not any(archive.promised((liar, name)) for name in names)
+        assert archive.missing("minerals") == []
+        assert not any(archive.last_read(liar, name) for name in names)
+        assert archive.last_read(HAGUE, names[0])
+    archive.close()
+
+
 async def test_who_causes_many_events_pushes_out_none_of_another(
     exchange: Exchange, monkeypatch: pytest.MonkeyPatch
 ) -> None:
