@@ -10,6 +10,7 @@ from exchange import envelope
 from exchange.desk.deskfile import failing, key_id
 from exchange.desk.moves import Moves
 from exchange.desk.outbox import Outbox
+from exchange.desk.passing import Passing
 from exchange.desk.sheets import Sheets
 from exchange.desk.stages import Stages
 from exchange.v1 import envelope_pb2 as env
@@ -54,7 +55,7 @@ class Clashed:
     shown: bytes
 
 
-class Archive(Outbox, Sheets, Stages, Moves):
+class Archive(Outbox, Sheets, Stages, Moves, Passing):
     """The desk's file: what it sent and what it read."""
 
     def relock(self) -> None:
@@ -80,11 +81,6 @@ class Archive(Outbox, Sheets, Stages, Moves):
             ).fetchone()
         return row[0] if row else None
 
-    def knows(self, identity: bytes) -> bool:
-        """Whether an envelope was opened before."""
-        with failing(), self._lock:
-            return self._db.execute("SELECT 1 FROM received WHERE id = ?", (identity,)).fetchone() is not None
-
     def keep_received(self, envelope: Received) -> None:
         """Archive an opened envelope; inside a transaction."""
         self._db.execute(
@@ -98,7 +94,9 @@ class Archive(Outbox, Sheets, Stages, Moves):
 
     def find_received(self, identity: bytes) -> Received | None:
         """One opened envelope."""
-        return self._received(identity) if self.knows(identity) else None
+        with failing(), self._lock:
+            held = self._db.execute("SELECT 1 FROM received WHERE id = ?", (identity,)).fetchone()
+        return self._received(identity) if held else None
 
     def received(self, channel: str | None = None) -> Iterator[Received]:
         """Opened envelopes in log order; but those that the disk changed, which are `damaged` from then on."""
@@ -114,8 +112,9 @@ class Archive(Outbox, Sheets, Stages, Moves):
         try:
             return self._received(identity)
         except (OpenError, UsageError, DecodeError):
-            # One that is lost must not cost all others.
-            self.damaged.add(identity)
+            # One that is lost must not cost all others. One that went meanwhile is no loss.
+            if not self.is_gone(identity):
+                self.damaged.add(identity)
             return None
 
     def _received(self, identity: bytes) -> Received:
@@ -125,6 +124,8 @@ class Archive(Outbox, Sheets, Stages, Moves):
                 " FROM received WHERE id = ?",
                 (identity,),
             ).fetchone()
+        if row is None:
+            raise UsageError(f"no envelope {identity.hex()} in this archive", hint="see `tocsin inbox`")
         position, channel, sender, marking, seq, created, header, proof, checkpoint = row
         hashes = tuple(proof[k : k + 32] for k in range(0, len(proof), 32))
         held = self.content(identity)

@@ -160,6 +160,8 @@ class Opening:
                 said, reader = delivery.parsed.reshare, self._own.name
                 reshare.verify(said, header, self._own.admission, reader=reader, answered=self._answered)
         self._own.archive.keep_received(received)
+        if all(delivery.kind == "heartbeat" for delivery in every):
+            self._own.archive.keep_beat(header, received.id)
         return self._deliveries(header, received, every)
 
     def _deliveries(self, header: env.Header, received: Received, every: list[Delivery]) -> list[Delivery]:

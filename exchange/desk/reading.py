@@ -228,7 +228,12 @@ class Reading:
         while self._gaps.heads and newest is not None:
             _, claimed = self._gaps.heads.popitem()
             if await asking.contradicts(stub, newest.head, claimed.head):
+                await self._own.workers.run(self._keep_as_evidence, claimed.envelope)
                 self._own.event(Split(newest.head.origin, claimed.sender, claimed.envelope, claimed.head.size))
+
+    def _keep_as_evidence(self, identity: bytes) -> None:
+        with self._own.archive.transaction():
+            self._own.archive.keep_as_evidence(identity)
 
     def _early(self, hold: Hold) -> Early:
         def last_read(sender: str, stream: bytes) -> tuple[int, bytes] | None:
@@ -372,6 +377,7 @@ class Reading:
         taken: list[Unread] = []
         with self._own.archive.transaction():
             given = self._write_given()
+            self._own.archive.sweep()
             for entry in response.entries:
                 taken += self._take_entry(channel, entry, shown, ahead, places.get(entry.leaf), hold)
             late = self._opening.late(channel)

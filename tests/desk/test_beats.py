@@ -1,13 +1,15 @@
 """Heartbeats and closings: the last number too is missed, silence is told, a stream that ends says so. Attack 11."""
 
+import contextlib
 from typing import Any
 
 import pytest
 
 from exchange import checkpoint, envelope
-from exchange.desk import Conflict, Desk, Gap, Silent, Split, asking, beats, holdings, streams
+from exchange.desk import Conflict, Desk, Gap, Silent, Split, asking, beats, holdings, passing, streams
 from exchange.desk.beats import Beats
 from exchange.desk.gaps import Gaps
+from exchange.desk.passing import Passing
 from exchange.desk.sealing import Sealing
 from exchange.errors import ProofError
 from exchange.v1 import envelope_pb2 as env
@@ -18,7 +20,7 @@ from tests import chains
 from tests.desk import memory
 from tests.desk.memory import Exchange
 from tests.desk.test_desk import said
-from tests.world import draft, public_cards
+from tests.world import NOON, draft, public_cards
 
 HAGUE, SEOUL = "kr.the-hague/economic", "nl.seoul/economic"
 MINUTE = 60_000
@@ -249,6 +251,59 @@ async def test_two_logs_of_one_node_are_told_by_the_heads_that_travel(
     assert came == ["two"]
     assert isinstance(event, Split)
     assert (event.sender, event.origin, event.size) == (HAGUE, "tocsin/nl.seoul-1/1", 3)
+
+
+def beaten(exchange: Exchange) -> list[int]:
+    """When the heartbeats that the reader keeps were made, hours after noon, by the archive."""
+    with contextlib.closing(exchange.open(SEOUL)) as desk:
+        kept = [(one.create_time_ms, *map(rep.Item.FromString, one.items)) for one in desk.archive.received()]
+    return [(made_ms - NOON) // HOUR for made_ms, item in kept if item.HasField("heartbeat")]
+
+
+async def test_a_newer_heartbeat_takes_the_place_of_older_ones(
+    exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [str(n) for n in range(5)]
+    for word in words:
+        await beat_after(exchange, word, wait_ms=13 * HOUR)
+        assert await read(exchange) == ([word], [])
+    assert beaten(exchange) == [52, 65], "the newest, and what may be answered yet"
+    with contextlib.closing(exchange.open(SEOUL)) as desk:
+        assert [one.report.summary[0].text for one in desk.inbox()] == words
+        with desk.archive.transaction():
+            desk.archive.set_cursor("minerals", 0)
+    assert await read(exchange) == ([], []), "what went is known"
+    assert beaten(exchange) == [52, 65]
+    # An archive of before: it kept all of them, and has none in a list.
+    with monkeypatch.context() as patch:
+        patch.setattr(Passing, "keep_beat", lambda *_: None)
+        patch.setattr(Passing, "sweep", lambda *_: None)
+        for file in exchange.directories[SEOUL].glob("desk.db*"):
+            file.unlink()
+        assert (await read(exchange))[0] == words
+        assert beaten(exchange) == [13, 26, 39, 52, 65]
+    monkeypatch.setattr(passing, "SWEPT_AT_ONCE", 4)
+    for _ in range(4):
+        # First it sees how much there is; then some of it each time.
+        assert await read(exchange) == ([], [])
+    assert beaten(exchange) == [52, 65]
+
+
+async def test_a_heartbeat_that_shows_two_logs_stays(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
+    await beat_after(exchange, "one", wait_ms=HOUR)
+    await read(exchange)
+    logs = Beats._logs
+
+    async def other(self: Beats) -> list[rep.LogHead]:
+        return [rep.LogHead(origin="tocsin/nl.seoul-1/1", size=3, root=b"r" * 32), *await logs(self)]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Beats, "_logs", other)
+        await beat_after(exchange, "two", wait_ms=2 * HOUR)
+    assert [type(event) for event in (await read(exchange))[1]] == [Split]
+    await beat_after(exchange, "three", wait_ms=30 * HOUR)
+    await read(exchange)
+    assert beaten(exchange) == [3, 33], "the one that is evidence, and the newest"
 
 
 async def copied(exchange: Exchange) -> tuple[list[str], list[Any]]:
