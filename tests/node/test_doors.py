@@ -1,6 +1,9 @@
 """What one caller may hold open: no member takes all places, no half request keeps one."""
 
 import asyncio
+import socket
+import ssl
+import time
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -124,3 +127,41 @@ async def test_a_tls_configuration_is_given_only_when_it_is_new(tmp_path: Path) 
         node.own_keys.pair = node.own_keys._issue_own()
         assert None not in [fetch() for fetch in both]
         assert [fetch() for fetch in both] == [None, None]
+
+
+@pytest.mark.parametrize("verbosity", [None, "INFO"], ids=["as it is installed", "as gRPC is of itself"])
+def test_what_strangers_send_does_not_reach_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verbosity: str | None
+) -> None:
+    monkeypatch.delenv("GRPC_VERBOSITY", raising=False)
+    if verbosity:
+        monkeypatch.setenv("GRPC_VERBOSITY", verbosity)
+    cluster = found(tmp_path)
+    try:
+        cluster.start(KR)
+        stranger(cluster.entries[KR].enrol_endpoint, ESCAPE)
+        end = time.monotonic() + (10 if verbosity else 1)
+        while not (seen := ESCAPE in (tmp_path / f"{KR}.log").read_bytes()) and time.monotonic() < end:
+            time.sleep(0.05)
+    finally:
+        cluster.kill_all()
+    assert seen == bool(verbosity)
+
+
+ESCAPE = b"\x1b]0;owned\x07"
+
+
+def stranger(endpoint: str, words: bytes) -> None:
+    """Opens a connection to the listener where anybody may, and ends it with words."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    host, _, port = endpoint.partition(":")
+    goaway = bytes(4) + (2).to_bytes(4, "big") + words
+    with socket.create_connection((host, int(port))) as plain, context.wrap_socket(plain) as line:
+        line.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5))
+        line.sendall(len(goaway).to_bytes(3, "big") + b"\x07" + bytes(5) + goaway)
+        line.settimeout(0.5)
+        with suppress(OSError):
+            while line.recv(4096):
+                pass
