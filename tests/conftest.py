@@ -18,6 +18,15 @@ from tests.world import World, found
 # The programs that tests start by the dozen compile the product once, not each time.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
+# Modules with a test of most of a minute: they go first, so that none of them is what the last worker waits for.
+LONG = ("test_operations.py", "keys/test_rotation_traffic.py", "rotation/test_every_key.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the long modules first, each whole; the others keep their order."""
+    first = [Path(__file__).parent / name for name in LONG]
+    items.sort(key=lambda item: first.index(item.path) if item.path in first else len(first))
+
 
 @pytest.fixture(scope="module")
 def world() -> World:
