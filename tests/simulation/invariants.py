@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from exchange import checkpoint
-from exchange.desk.events import Conflict, Delivery, DiskFailed, Gap, Refused, SealedAgain, Unconfirmed
+from exchange.desk.events import Conflict, Delivery, DiskFailed, Gap, NewLog, Refused, SealedAgain, Unconfirmed
 from exchange.v1 import report_pb2 as rep
 from keys.trust import party_of
 
@@ -138,7 +138,9 @@ def i5_all_is_read_once(sim: "Simulation", machine: "DeskMachine") -> None:
     if machine.early:
         # A repeat may be shown early (Desk.subscribe): of a sender that comes from a backup, or by a node that lies.
         again += sum(desk.restored for desk in sim.desks.values()) + (2 if sim.liars else 0)
-        again += sum(isinstance(event, SealedAgain) for desk in sim.desks.values() for event in desk.events())
+        told = [event for desk in sim.desks.values() for event in desk.events()]
+        again += sum(isinstance(event, SealedAgain) for event in told)
+        again += sum(event.sealed_again for event in told if isinstance(event, NewLog))
     for identity, count in sim.arrived.get(machine.name, {}).items():
         assert count <= 1 + again, f"{machine.name} was given {identity.hex()} {count} times"
 
