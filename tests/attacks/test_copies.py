@@ -50,7 +50,9 @@ async def test_a_restored_desk_starts_a_new_stream(world: Exchange, tmp_path: Pa
     await back_up_and_restore(world, tmp_path)
     [event] = await say(world, "three")
     assert isinstance(event, Restored)
-    assert (event.held_seq, event.last_seq, event.shown) == (1, 2, True)
+    # It may have sealed one more before the node answered.
+    assert event.held_seq in (1, 2)
+    assert (event.last_seq, event.shown) == (2, True)
     used = numbers(world)
     assert len(used) == len(set(used)) == 3
     assert len({stream for stream, _ in used}) == 2

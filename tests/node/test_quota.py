@@ -1,5 +1,6 @@
 """What one caller may ask for: buckets, floods of envelopes, floods of documents."""
 
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -100,15 +101,17 @@ async def test_ten_thousand_bad_envelopes_cost_at_most_one_check_each(
         # Beyond its rate a caller costs nothing but an answer.
         limit(app, monkeypatch, envelopes_per_s=0.5)
         app.node.quotas._buckets.clear()
-        count[0] = 0
+        count[0], began = 0, time.monotonic()
         answers = await publish(stub, *(bad[:50] for _ in range(194)))
+        # What the rate gave meanwhile, on a slow machine too.
+        most = 6 + 0.5 * (time.monotonic() - began)
         results = [result for answer in answers for result in answer.results]
         assert len(results) == 9_700
-        assert [result.rule for result in results].count("SIGNATURE_BAD") <= 6
+        assert [result.rule for result in results].count("SIGNATURE_BAD") <= most
         refused = [result for result in results if result.rule == "LIMIT"]
         assert len(refused) > 9_600
         assert all(result.retry_after_ms > 0 for result in refused[:100])
-        assert count[0] <= 6
+        assert count[0] <= most
         limit(app, monkeypatch)
         app.node.quotas._buckets.clear()
         [answer] = await publish(stub, [good.data])
