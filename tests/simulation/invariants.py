@@ -6,11 +6,13 @@ Those of STEPS are asked before every step of the loop, the others at each messa
 import gc
 import itertools
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from exchange import checkpoint
 from exchange.desk.events import Conflict, Delivery, DiskFailed, Gap, NewLog, Refused, SealedAgain, Unconfirmed
+from exchange.node.entries import header_of
+from exchange.v1 import envelope_pb2 as env
 from exchange.v1 import report_pb2 as rep
 from keys.trust import party_of
 
@@ -156,6 +158,15 @@ def i5_order_is_kept(sim: "Simulation", machine: "DeskMachine") -> None:
         assert numbers == sorted(numbers), f"{machine.name} reads {way[0]} out of order: {numbers}"
 
 
+def _gone(sim: "Simulation", machine: "DeskMachine") -> Iterator[env.Header]:
+    """Headers of what a desk read and keeps no more, as the nodes' logs have them."""
+    assert machine.desk is not None
+    ids = [identity for (identity,) in machine.desk.archive._db.execute("SELECT id FROM gone").fetchall()]
+    for store in [node.store for node in sim.nodes.values() if node.store is not None]:
+        rows = [store.get(position) for identity in ids if (position := store.position_of(identity)) is not None]
+        yield from (header_of(row.data, pruned=row.pruned) for row in rows if row is not None and not row.damaged)
+
+
 def i5_what_is_missing_is_told(sim: "Simulation", machine: "DeskMachine") -> None:
     """Below the newest number read of a stream each number is kept, or its reader heard of it.
 
@@ -172,6 +183,9 @@ def i5_what_is_missing_is_told(sim: "Simulation", machine: "DeskMachine") -> Non
     kept: dict[bytes, set[int]] = {}
     for received in machine.desk.archive.received():
         header = sim.header_of(received.header)
+        kept.setdefault(header.stream, set()).add(header.seq)
+    for header in _gone(sim, machine):
+        # A heartbeat was read, and a newer one took its place.
         kept.setdefault(header.stream, set()).add(header.seq)
     for stream, numbers in kept.items():
         silent = [n for n in range(1, max(numbers)) if n not in numbers and (stream, n) not in told]
