@@ -103,6 +103,11 @@ class Early:
             self._bytes -= len(glimpse.data)
         return glimpse
 
+    def data_of(self, identity: bytes) -> bytes:
+        """The bytes that came early under an id; empty when none did."""
+        glimpse = self._held.get(identity)
+        return glimpse.data if glimpse is not None else b""
+
     def shown(self) -> list[Glimpse]:
         """What was shown and is not confirmed."""
         return [glimpse for glimpse in self._held.values() if glimpse.shown]

@@ -200,7 +200,7 @@ class Reading:
                     async for unread in self._subscribe(channel, hold, follow=follow, early=early):
                         yield unread
                     return
-                places = await self._places(stub, response)
+                places = await self._places(stub, response, ahead)
                 taken, head = await self._own.workers.run(self._take, channel, response, head, ahead, places, hold)
                 self._tell_owing()
                 yield taken
@@ -341,7 +341,9 @@ class Reading:
                 shown.append(Unread(channel, identity, header, deliveries))
         return shown
 
-    async def _places(self, stub: rpc.ExchangeStub, response: pb.SubscribeResponse) -> dict[bytes, Position]:
+    async def _places(
+        self, stub: rpc.ExchangeStub, response: pb.SubscribeResponse, ahead: Early
+    ) -> dict[bytes, Position]:
         """Where the node held envelopes whose key ended since: they count if that came later (PROTOCOL 4.7)."""
         trust, found = self._own.trust, dict[bytes, Position]()
         if not any(trust.party_endings(party) for party in trust.parties):
@@ -349,7 +351,7 @@ class Reading:
         for entry in response.entries:
             if entry.kind != pb.ENTRY_KIND_ENVELOPE or entry.pruned:
                 continue
-            if endings := self._own.admission.endings(entry.data):
+            if endings := self._own.admission.endings(entry.data or ahead.data_of(entry.leaf)):
                 # Where the node shows nothing it stays refused.
                 with contextlib.suppress(grpc.aio.AioRpcError):
                     request = pb.GetPositionRequest(leaf=entry.leaf, endings=endings)

@@ -10,7 +10,6 @@ from exchange.desk import Delivery, Desk, Refused, archive, opening
 from exchange.desk.couriers import Couriers
 from exchange.errors import CourierError
 from exchange.report import new_report_id
-from exchange.v1 import exchange_pb2 as pb
 from exchange.v1 import report_pb2 as rep
 from keys import courier, courier_store, suite
 from keys.courier import CourierKey
@@ -269,16 +268,7 @@ async def test_what_came_early_without_its_key_opens_when_the_bag_arrives(
     enter(exchange, HAGUE, BAG)
     await send(exchange, "early")
     subscribe = memory._Stub.Subscribe
-
-    def ahead(stub: memory._Stub, request: pb.SubscribeRequest) -> memory._Call:
-        confirmed = stub._log.read(stub._node, request)
-        early = [entry.data for entry in confirmed.entries if entry.kind == pb.ENTRY_KIND_ENVELOPE]
-        for entry in confirmed.entries:
-            if entry.kind == pb.ENTRY_KIND_ENVELOPE:
-                entry.ClearField("data")
-        return memory._Call(ready=(pb.SubscribeResponse(early=early), confirmed))
-
-    monkeypatch.setattr(memory._Stub, "Subscribe", ahead)
+    monkeypatch.setattr(memory._Stub, "Subscribe", memory.ahead)
     async with exchange.open(SEOUL) as desk:
         assert await read(desk) == []
         assert [event.rule for event in desk.events() if isinstance(event, Refused)] == ["COURIER_KEY"]

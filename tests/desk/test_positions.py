@@ -56,8 +56,9 @@ async def silent(_: Any, request: pb.GetPositionRequest, timeout: float) -> pb.G
 
 
 @pytest.mark.parametrize("shown", [True, False])
+@pytest.mark.parametrize("early", [True, False])
 async def test_what_came_before_the_key_ended_is_read(
-    exchange: Exchange, monkeypatch: pytest.MonkeyPatch, shown: bool
+    exchange: Exchange, monkeypatch: pytest.MonkeyPatch, shown: bool, early: bool
 ) -> None:
     await send(exchange, "before")
     cosigned = checkpoint.cosign(exchange.log.note(NL), exchange.world.log_keys[KR], name=KR)
@@ -65,6 +66,8 @@ async def test_what_came_before_the_key_ended_is_read(
     revoke(exchange)
     answer = showing(exchange, cosigned) if shown else silent
     monkeypatch.setattr(memory._Stub, "GetPosition", answer, raising=False)
+    if early:
+        monkeypatch.setattr(memory._Stub, "Subscribe", memory.ahead)
     async with exchange.open(SEOUL) as desk:
         assert await read(desk) == (["before"] if shown else [])
         refused = [event for event in desk.events() if isinstance(event, Refused)]
