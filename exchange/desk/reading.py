@@ -192,11 +192,13 @@ class Reading:
                 if response.early and not response.checkpoint:
                     yield await self._own.workers.run(self._glimpse, channel, response, ahead)
                     continue
-                if self._witness.is_later(response.checkpoint):
+                later = self._witness.is_later(response.checkpoint)
+                if later:
                     await self._witness.go_on(stub)
                     if self._witness.is_later(response.checkpoint):
                         # Else whoever only names a later log would be asked again and again, without end.
                         raise ProofError("the node names a later log than it shows")
+                if later or self._witness.left(head):
                     async for unread in self._subscribe(channel, hold, follow=follow, early=early):
                         yield unread
                     return

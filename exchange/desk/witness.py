@@ -111,6 +111,11 @@ class Witness:
         # Not verified here, for each answer of the node comes by: whoever goes on verifies it.
         return history.number_of(origin, self._own.settings.node) > self._number(newest)
 
+    def left(self, head: Seen | None) -> bool:
+        """Whether the log of a head is read no more: another call of this desk was shown how a later one continues it."""
+        newest = self.newest
+        return head is not None and newest is not None and newest.head.origin != head.head.origin
+
     def _number(self, seen: Seen) -> int:
         return history.number_of(seen.head.origin, self._own.settings.node)
 

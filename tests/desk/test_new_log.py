@@ -13,6 +13,7 @@ from exchange.errors import LogRollbackError, StoreError
 from exchange.v1 import exchange_pb2 as pb
 from keys.errors import UsageError
 from tests.cli.test_cli import tocsin
+from tests.desk import memory
 from tests.desk.memory import Exchange, exchange
 from tests.desk.test_desk import said, texts
 from tests.desk.test_witness import read, say
@@ -176,6 +177,33 @@ async def test_the_log_before_is_not_read_again(world: Exchange) -> None:
     async with world.open(READER) as reader:
         with pytest.raises(LogRollbackError, match="shown again"):
             await read(reader)
+
+
+async def test_a_call_that_is_overtaken_by_another_accuses_nobody(
+    world: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While its answer is under way, another call of the desk is shown how the new log continues the old one."""
+    await seen_two(world)
+    restore(world)
+    subscribe, overtaken = memory._Stub.Subscribe, asyncio.Event()
+    async with world.open(READER) as reader:
+
+        class Slow(memory._Call):
+            async def read(self) -> object:
+                if not overtaken.is_set():
+                    overtaken.set()
+                    await reader._witness.go_on(memory._Stub(world.log, "kr.the-hague-1"))  # type: ignore[arg-type]
+                return await super().read()
+
+        def slowly(stub: memory._Stub, request: pb.SubscribeRequest) -> memory._Call:
+            if request.channels and not overtaken.is_set():
+                return Slow(ready=(stub._log.read(stub._node, request),))
+            return subscribe(stub, request)
+
+        monkeypatch.setattr(memory._Stub, "Subscribe", slowly)
+        await read(reader)
+        assert overtaken.is_set()
+        assert reader.events() == [NewLog(LOG2)]
 
 
 async def test_a_reader_who_follows_goes_on_by_itself(world: Exchange) -> None:
