@@ -180,8 +180,7 @@ class Opening:
             if said == "repeat":
                 repeated.add(delivery.index)
             if said == "conflict":
-                what = f"{delivery.kind} {name_of(delivery).hex()} has two texts"
-                self._own.event(Conflict(received.sender, received.channel, what))
+                self._two_texts(delivery, received.sender, received.channel)
         left = [delivery for delivery in every if delivery.index not in repeated]
         if not left:
             # The reader has all of it already.
@@ -204,9 +203,12 @@ class Opening:
             return False
         outcomes = self._own.archive.said(origin.sender, [(name_of(delivery), digest(delivery.raw))])
         if outcomes == ["conflict"]:
-            what = f"{delivery.kind} {name_of(delivery).hex()} has two texts"
-            self._own.event(Conflict(origin.sender, origin.channel, what))
+            self._two_texts(delivery, origin.sender, origin.channel)
         return outcomes != ["repeat"]
+
+    def _two_texts(self, delivery: Delivery, sender: str, channel: str) -> None:
+        what = f"{delivery.kind} {name_of(delivery).hex()} has two texts"
+        self._own.event(Conflict(sender, channel, what))
 
 
 def _received(admitted: Admitted, opened: envelope.Opened, entry: pb.Entry, note: bytes) -> Received:

@@ -10,6 +10,7 @@ import structlog
 from exchange import files
 from exchange.errors import LogClashError
 from exchange.history import Seen
+from exchange.standing import node_of
 from exchange.store.contract import Store
 from exchange.workers import Workers
 
@@ -29,7 +30,7 @@ class Clash:
     @property
     def node(self) -> str:
         """Whose logs they are."""
-        return self.shown.head.origin.split("/")[1]
+        return node_of(self.shown.head.origin)
 
     def same_as(self, other: "Clash") -> bool:
         """Whether it shows nothing new."""

@@ -19,19 +19,7 @@ from keys.trust import DeadLineageError
 from tests.desk import memory
 from tests.desk.memory import Exchange
 from tests.desk.test_couriers import HAGUE, SEOUL, read, said, send
-from tests.world import NOON, World, found
-
-
-@pytest.fixture(scope="module")
-def world() -> World:
-    return found(weeks=0)
-
-
-@pytest.fixture
-async def exchange(tmp_path: Path, world: World) -> Exchange:
-    made = memory.exchange(tmp_path, world, HAGUE, SEOUL)
-    await made.synchronise()
-    return made
+from tests.world import NOON
 
 
 def anew(exchange: Exchange) -> list[Document]:

@@ -1,7 +1,5 @@
 """A node shows a desk the documents of another exchange. Attack 16."""
 
-from pathlib import Path
-
 import pytest
 
 from exchange.v1 import exchange_pb2 as pb
@@ -9,22 +7,9 @@ from keys import documents, founding
 from keys.documents import Document
 from keys.trust.held import Held
 from keys.v1 import documents_pb2 as docs
-from tests.desk import memory
 from tests.desk.memory import Exchange
-from tests.desk.test_couriers import HAGUE, SEOUL, read, send
+from tests.desk.test_couriers import SEOUL, read, send
 from tests.world import World, found
-
-
-@pytest.fixture(scope="module")
-def world() -> World:
-    return found(weeks=0)
-
-
-@pytest.fixture
-async def exchange(tmp_path: Path, world: World) -> Exchange:
-    made = memory.exchange(tmp_path, world, HAGUE, SEOUL)
-    await made.synchronise()
-    return made
 
 
 def show(exchange: Exchange, *shown: Document) -> None:
