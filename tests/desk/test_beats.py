@@ -429,20 +429,43 @@ async def test_a_stream_of_which_nothing_stands_is_closed_at_0(exchange: Exchang
     assert isinstance(event, Conflict)
 
 
-async def test_a_second_closing_ends_nothing_and_another_number_in_it_is_told(exchange: Exchange) -> None:
+async def close_again(exchange: Exchange, old: env.Header, last_seq: int) -> None:
+    """A second closing, in a stream of its own."""
+    header = draft(exchange.log.trust, create_ms=exchange.clock(), stream=bytes([last_seq]) * 16)
+    cards, key = public_cards(exchange.log.trust, header), exchange.world.desks[HAGUE]
+    again = rep.Item(closing=rep.Closing(stream=old.stream, last_seq=last_seq)).SerializeToString()
+    exchange.log.publish(envelope.seal([again], header, key=key, cards=cards).data)
+
+
+async def test_a_second_closing_ends_nothing(exchange: Exchange) -> None:
     old, identity = await closed_at(exchange)
     more_in(exchange, old, identity, rep.Item(closing=rep.Closing(stream=old.stream, last_seq=old.seq)), old.seq + 2)
     assert await read(exchange) == (["before"], []), "a repeat is none"
-    header = draft(exchange.log.trust, create_ms=exchange.clock(), stream=b"n" * 16)
-    cards, key = public_cards(exchange.log.trust, header), exchange.world.desks[HAGUE]
-    again = rep.Item(closing=rep.Closing(stream=old.stream, last_seq=old.seq + 4)).SerializeToString()
-    exchange.log.publish(envelope.seal([again], header, key=key, cards=cards).data)
-    _, events = await read(exchange)
-    assert [type(event) for event in events] == [Conflict, Gap]
-    assert f"closed a stream at {old.seq}, and again at {old.seq + 4}" in events[0].what
-    assert (events[1].first, events[1].last) == (old.seq + 3, old.seq + 4), "what it stands by counts all the same"
-    async with exchange.open(SEOUL) as desk:
-        assert desk.archive.closed_at((HAGUE, old.stream)) == old.seq
+    await close_again(exchange, old, old.seq + 4)
+    _, (gap,) = await read(exchange)
+    assert isinstance(gap, Gap)
+    assert (gap.first, gap.last) == (old.seq + 3, old.seq + 4), "what it stands by counts all the same"
+    more_in(exchange, old, identity, rep.Item(report=said("above")), old.seq + 4)
+    came, (event,) = await read(exchange)
+    assert came == ["above"]
+    assert isinstance(event, Conflict)
+    assert f"a stream that was closed at {old.seq}" in event.what, "the first closing holds"
+
+
+async def test_a_desk_that_closes_at_its_closing_contradicts_nothing(exchange: Exchange) -> None:
+    """So does one whose backup is older than its closing: its node shows that as the last number."""
+    old, _ = await closed_at(exchange)
+    await close_again(exchange, old, old.seq + 1)
+    assert await read(exchange) == (["before"], [])
+
+
+async def test_a_second_closing_at_a_smaller_number_is_told(exchange: Exchange) -> None:
+    old, _ = await closed_at(exchange)
+    await close_again(exchange, old, old.seq - 1)
+    came, (event,) = await read(exchange)
+    assert came == ["before"]
+    assert isinstance(event, Conflict)
+    assert f"closed a stream at {old.seq}, and again at {old.seq - 1}" in event.what
 
 
 async def test_of_several_heartbeats_in_one_envelope_the_first_counts(exchange: Exchange) -> None:
