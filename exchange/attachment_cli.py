@@ -11,18 +11,13 @@ from rich.console import Console
 
 from exchange import files, report
 from exchange.desk import Desk
+from exchange.options_cli import DeskDir, PassphraseFile
 from exchange.text import printable
 from exchange.v1 import report_pb2 as rep
 from keys.errors import UsageError
 
 app = typer.Typer(no_args_is_help=True, help="Files that travel sealed beside the reports that name them.")
 err: Final = Console(stderr=True)
-
-DeskDir = Annotated[Path, typer.Option("--desk", help="Directory of the desk.")]
-PassphraseFile = Annotated[
-    Path | None,
-    typer.Option("--passphrase-file", help="File with the keystore's passphrase; none = machine-local key."),
-]
 
 
 @app.command("send")

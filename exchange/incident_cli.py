@@ -1,7 +1,6 @@
 """`tocsin push`, `audit`, `desk panic`, `node touched`: documents handed over at once, and what the logs say afterwards."""
 
 import asyncio
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from exchange import files
 from exchange.clock import now_ms
 from exchange.desk import Desk, DeskSettings
 from exchange.desk.pushing import Pushed
+from exchange.options_cli import Json, PassphraseFile, emit
 from exchange.pouch.cli import carry_out
 from exchange.pouch.orders import Order
 from exchange.text import printable
@@ -28,13 +28,8 @@ PUSH_S: Final = 15.0
 """A mission that is about to be seized waits no longer for its node."""
 CONFIRM_WORD: Final = "destroy"
 
-Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 NodeDir = Annotated[Path | None, typer.Option("--node", help="Directory of the node; it may be running.")]
 DeskDir = Annotated[Path | None, typer.Option("--desk", help="Directory of the desk.")]
-PassphraseFile = Annotated[
-    Path | None,
-    typer.Option("--passphrase-file", help="File with the keystore's passphrase; none = machine-local key."),
-]
 
 
 def push(
@@ -56,7 +51,7 @@ def push(
         order = Order(do="take", file=str(bundle.absolute()))
         done = asyncio.run(carry_out(node, order, files.passphrase(passphrase_file)))
     if as_json:
-        _emit(done)
+        emit(done)
     else:
         err.print(f"{done['taken']} documents taken")
         for one in done["refused"]:
@@ -121,7 +116,7 @@ def panic(
     for text in panics.LIMITS:
         _tell(f"not in our power: {text}")
     if as_json:
-        _emit(result)
+        emit(result)
     else:
         _tell(f"{len(done.renunciations)} renunciations in {out}; the node: {failed or 'taken'}")
         _tell(f"destroyed {', '.join(path.name for path in done.destroyed)}")
@@ -163,7 +158,7 @@ def touched(
     order = Order(do="touched", file=str(out.absolute()), key=key)
     done = asyncio.run(carry_out(directory, order, files.passphrase(passphrase_file)))
     if as_json:
-        _emit(done)
+        emit(done)
     else:
         verdicts = ", ".join(f"{done[v]} {v}" for v in ("counted", "disputed", "refused") if v in done) or "nothing"
         _tell(f"{out}: {done['envelopes']} envelopes of {done['desk']} under that key: {verdicts}")
@@ -191,7 +186,7 @@ def audit(
             opened.close()
     bad = sum(finding["bad"] for finding in found)
     if as_json:
-        _emit({"bad": bad, "findings": found})
+        emit({"bad": bad, "findings": found})
     else:
         for finding in found:
             sys.stdout.write(
@@ -209,7 +204,3 @@ def _one_of(desk: Path | None, node: Path | None) -> None:
 
 def _tell(text: str) -> None:
     err.print(printable(text), markup=False, highlight=False)
-
-
-def _emit(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")

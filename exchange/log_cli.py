@@ -1,11 +1,10 @@
 """`tocsin node new-log`, `accept-log`, `clashes`: logs that came back from a backup, and logs that contradict themselves."""
 
 import asyncio
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
@@ -14,6 +13,7 @@ from exchange import files
 from exchange.desk import Desk
 from exchange.node.clashes import export
 from exchange.node.renewal import new_log
+from exchange.options_cli import Json, PassphraseFile, emit
 from exchange.pouch.cli import carry_out
 from exchange.pouch.orders import Order
 from exchange.text import printable
@@ -25,11 +25,6 @@ NodeDir = Annotated[Path, typer.Argument(help="Directory of the node; it may be 
 DeskDir = Annotated[Path, typer.Argument(help="Directory of the desk, which does not run.")]
 Origin = Annotated[str, typer.Argument(help="The log that was refused, such as tocsin/nl.seoul-1/2.")]
 Out = Annotated[Path, typer.Option("--out", help="Directory to write the signed heads to.")]
-Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
-PassphraseFile = Annotated[
-    Path | None,
-    typer.Option("--passphrase-file", help="File with the keystore's passphrase; none = machine-local key."),
-]
 
 
 def node_new_log(
@@ -59,7 +54,7 @@ def node_new_log(
         )
     )
     if as_json:
-        _emit({**asdict(done), "dry_run": dry_run})
+        emit({**asdict(done), "dry_run": dry_run})
         return
     for peer, saw in done.shown_by.items():
         _tell(f"{peer} saw {saw}")
@@ -107,14 +102,14 @@ def desk_clashes(directory: DeskDir, out: Out, as_json: Json = False, passphrase
 
 def _accepted(origin: str, *, as_json: bool) -> None:
     if as_json:
-        _emit({"accepted": origin})
+        emit({"accepted": origin})
     else:
         _tell(f"{origin} is accepted; it is read from its beginning")
 
 
 def _written(written: list[str], *, as_json: bool) -> None:
     if as_json:
-        _emit({"files": written})
+        emit({"files": written})
         return
     for path in written:
         sys.stdout.write(path + "\n")
@@ -123,7 +118,3 @@ def _written(written: list[str], *, as_json: bool) -> None:
 
 def _tell(text: str) -> None:
     err.print(printable(text), markup=False, highlight=False)
-
-
-def _emit(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")

@@ -1,8 +1,6 @@
 """`tocsin desk reshare`: history for a colleague who was admitted late, or had no key card."""
 
 import asyncio
-import json
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Final
@@ -13,6 +11,7 @@ from rich.console import Console
 from exchange import files
 from exchange.desk import Desk
 from exchange.desk.resharing import PassedOn
+from exchange.options_cli import Json, PassphraseFile, emit
 from exchange.text import printable
 
 err: Final = Console(stderr=True)
@@ -26,18 +25,15 @@ def reshare(
         datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Nothing that was said before this day, UTC.")
     ] = None,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for receipts; the rest is sent later.")] = 30.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
-    passphrase_file: Annotated[
-        Path | None,
-        typer.Option("--passphrase-file", help="File with the keystore's passphrase; none = machine-local key."),
-    ] = None,
+    as_json: Json = False,
+    passphrase_file: PassphraseFile = None,
 ) -> None:
     """Pass on to a desk of your country what it could not open: with first signatures, as far as it may read, never RED."""
     since_ms = int(since.replace(tzinfo=UTC).timestamp() * 1000) if since else 0
     passphrase = files.passphrase(passphrase_file)
     done, waiting = asyncio.run(_reshare(desk, passphrase, colleague, channel, since_ms, timeout))
     if as_json:
-        sys.stdout.write(json.dumps({**done._asdict(), "waiting": waiting}, ensure_ascii=False) + "\n")
+        emit({**done._asdict(), "waiting": waiting})
         return
     lines = [f"{done.items} items of {done.envelopes} envelopes passed on to {colleague}", *done.left]
     if waiting:

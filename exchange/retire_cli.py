@@ -1,8 +1,6 @@
 """`tocsin node retire`, `tocsin desk retire`: people say, on this machine, that another exchange took its one's place."""
 
 import asyncio
-import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -11,6 +9,7 @@ from rich.console import Console
 
 from exchange import files, retirement
 from exchange.desk import Desk
+from exchange.options_cli import Json, PassphraseFile, emit
 from exchange.pouch.cli import carry_out
 from exchange.pouch.orders import Order
 from exchange.text import printable
@@ -28,11 +27,6 @@ Lineage = Annotated[
     typer.Option("--lineage", help="Lineage of the new exchange, 24 words or 64 digits, as compared at its ceremony."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, change nothing.")]
-Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
-PassphraseFile = Annotated[
-    Path | None,
-    typer.Option("--passphrase-file", help="File with the keystore's passphrase; none = machine-local key."),
-]
 
 
 def node_retire(
@@ -83,7 +77,7 @@ def desk_retire(
 
 def _say(done: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
-        sys.stdout.write(json.dumps(done) + "\n")
+        emit(done)
         return
     takes = "would take" if done["dry_run"] else "takes"
     _tell(f"{done['name']} {takes} nothing new in lineage {done['dead']}; what it holds can be read as before")

@@ -1,8 +1,6 @@
 """`tocsin track`: how far what was sent has come, for each reader, with what proves it."""
 
 import asyncio
-import json
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -17,6 +15,7 @@ from exchange import files, policy
 from exchange.desk import Desk
 from exchange.desk.tenure import DeskInUseError
 from exchange.desk.tracked import EXPLAINED, ReaderStages, Step, Tracked
+from exchange.options_cli import Json, PassphraseFile, emit
 from exchange.text import printable
 from keys.audit import Finding
 from keys.errors import UsageError
@@ -33,11 +32,8 @@ def track(
         bool, typer.Option("--verify", help="Verify every kept proof again, offline; exit 1 when one does not hold.")
     ] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Ask nobody; show what is known here.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
-    passphrase_file: Annotated[
-        Path | None,
-        typer.Option("--passphrase-file", help="File with the keystore's passphrase; none = machine-local key."),
-    ] = None,
+    as_json: Json = False,
+    passphrase_file: PassphraseFile = None,
 ) -> None:
     """Show for each reader what became of a report: taken, delivered, opened or refused, when, and by which node's word."""
     passphrase = files.passphrase(passphrase_file)
@@ -57,7 +53,7 @@ def track(
     for problem in problems:
         err.print(f"note: {printable(problem)}", markup=False, highlight=False)
     if as_json:
-        _emit([_facts(one) | ({"verified": _lines(found[one.id])} if verify else {}) for one in tracked])
+        emit([_facts(one) | ({"verified": _lines(found[one.id])} if verify else {}) for one in tracked])
     else:
         for one in tracked:
             _show(one, found.get(one.id))
@@ -145,10 +141,6 @@ def _step(step: Step, node: str) -> str:
 
 def _utc(time_ms: int) -> str:
     return f"{datetime.fromtimestamp(time_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
-
-
-def _emit(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
 
 
 def _lines(findings: list[Finding]) -> list[dict[str, Any]]:

@@ -1,7 +1,6 @@
 """`tocsin evidence`: make a file that proves one item to a stranger, and check one."""
 
 import asyncio
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -13,6 +12,7 @@ from rich.console import Console
 from exchange import files, report
 from exchange.desk import Desk
 from exchange.evidence import verify as verifier
+from exchange.options_cli import Json, PassphraseFile, emit
 from exchange.text import printable
 from exchange.v1 import report_pb2 as rep
 from keys import words
@@ -30,10 +30,7 @@ def export(
     offline: Annotated[
         bool, typer.Option("--offline", help="Do not ask the node for cosignatures; use the archive alone.")
     ] = False,
-    passphrase_file: Annotated[
-        Path | None,
-        typer.Option("--passphrase-file", help="File with the keystore's passphrase; none = machine-local key."),
-    ] = None,
+    passphrase_file: PassphraseFile = None,
 ) -> None:
     """Write evidence of one item. It shows that item, its envelope's header and the rosters; nothing else of the batch."""
     passphrase = files.passphrase(passphrase_file)
@@ -76,7 +73,7 @@ def _place(opened: Desk, text: str) -> tuple[bytes, int]:
 def verify(
     file: Annotated[Path, typer.Argument(help="File of evidence.")],
     lineage: Annotated[str, typer.Option(help="The exchange: 24 words or 64 hex digits, compared out of band.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Say what a file proves and what it does not. Needs no desk, no key and no network."""
     wanted = words.read(lineage)
@@ -92,11 +89,11 @@ def verify(
         said = rep.Item()
     shown = report.to_dict(report.clean_message(said.report)) if said.WhichOneof("kind") == "report" else None
     if as_json:
-        _emit(_facts(proof) | {"report": shown})
+        emit(_facts(proof) | {"report": shown})
     else:
         sys.stdout.write(f"{printable_lines(verifier.told(proof))}\n")
         if shown is not None:
-            _emit(shown)
+            emit(shown)
         else:
             sys.stdout.write(
                 f"{said.WhichOneof('kind') or 'an item newer than this version reads'}: {proof.item.hex()}\n"
@@ -108,10 +105,6 @@ def verify(
 def printable_lines(text: str) -> str:
     """Text that may hold names from elsewhere, made inert line by line."""
     return "\n".join(printable(line) for line in text.split("\n"))
-
-
-def _emit(value: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
 
 
 def _facts(proof: verifier.Proof) -> dict[str, Any]:

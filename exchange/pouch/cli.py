@@ -16,6 +16,7 @@ from exchange.clock import now_ms
 from exchange.desk import Desk
 from exchange.node import directory as nodes
 from exchange.node.app import App
+from exchange.options_cli import Json, PassphraseFile, emit
 from exchange.pouch import format as pouch
 from exchange.pouch.orders import Order, hand_in, perform
 from exchange.pouch.pack import Packed, pack_outbox, packed
@@ -25,12 +26,7 @@ from keys.errors import UsageError
 app = typer.Typer(no_args_is_help=True, help="Carry documents and envelopes in a file, where no network is.")
 err: Final = Console(stderr=True)
 
-Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 NodeDir = Annotated[Path | None, typer.Option("--node", help="Directory of the node; it may be running.")]
-PassphraseFile = Annotated[
-    Path | None,
-    typer.Option("--passphrase-file", help="File with the keystore's passphrase; none = machine-local key."),
-]
 
 
 @app.command("pack")
@@ -60,7 +56,7 @@ def pack(
         order = Order(do="pack", file=str(output.absolute()), receiver=to, position=position, seen=seen)
         made = asyncio.run(carry_out(node, order, files.passphrase(passphrase_file)))
     if as_json:
-        _emit(made)
+        emit(made)
         return
     counts = ", ".join(f"{count} {name}" for name, count in made["counts"].items()) or "nothing"
     err.print(f"{output}: {counts}; {made['total']} bytes; the next pouch goes on from {made['next_position']}")
@@ -100,7 +96,7 @@ def inspect(file: Annotated[Path, typer.Argument(help="The pouch.")], as_json: J
         "damaged": [{"number": p.number, "what": pouch.name_of(p.kind), "text": p.fault} for p in faults],
     }
     if as_json:
-        _emit(facts)
+        emit(facts)
     else:
         for name, value in facts.items():
             sys.stdout.write(
@@ -130,7 +126,7 @@ def unpack(
     order = Order(do="unpack", file=str(file.absolute()))
     done = asyncio.run(carry_out(node, order, files.passphrase(passphrase_file)))
     if as_json:
-        _emit(done)
+        emit(done)
     else:
         _tell(file, done)
     if done["damaged"] or any(one["what"] != "document" for one in done["refused"]):
@@ -147,7 +143,7 @@ def _unpack_desk(file: Path, directory: Path, passphrase: bytes, *, as_json: boo
     finally:
         desk.close()
     if as_json:
-        _emit({**asdict(done), "events": events})
+        emit({**asdict(done), "events": events})
     else:
         err.print(f"{file}: {done.entries} entries, {done.documents} documents", markup=False)
         for text in (*done.damaged, *events):
@@ -200,7 +196,3 @@ def _serves(directory: Path) -> bool:
 
 def _shown(made: Packed) -> dict[str, Any]:
     return {"counts": made.counts, "next_position": made.next_position, "total": made.total}
-
-
-def _emit(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from exchange import files
 from exchange.desk import Desk
+from exchange.options_cli import DeskDir, Json, PassphraseFile
 from exchange.policy import MARKING_NAMES
 from exchange.report import new_report_id, to_dict
 from exchange.report.alerts import CRISIS_POINTS
@@ -31,14 +32,8 @@ from keys.errors import UsageError
 app = typer.Typer(no_args_is_help=True, help="Warnings: read, acknowledge, consult, end them.")
 err = Console(stderr=True)
 
-DeskDir = Annotated[Path, typer.Option("--desk", help="Directory of the desk.")]
 Which = Annotated[str, typer.Argument(help="The alert: the start of its id, 6 digits or more.")]
 Why = Annotated[str, typer.Option("--why", help="In words; goes to all who read the alert.")]
-Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
-PassphraseFile = Annotated[
-    Path | None,
-    typer.Option("--passphrase-file", help="File with the keystore's passphrase; none = machine-local key."),
-]
 LEAST_DIGITS: Final = 6
 FLUSH_S: Final = 30.0
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from exchange.options_cli import Json, emit
 from exchange.text import printable
 from exchange.watch import plot, study, tables, thresholds
 from exchange.watch.defaults import DEFAULTS, LEADING, PRICE_RULES
@@ -42,7 +43,7 @@ def backtest(
     ] = "",
     rule: Annotated[list[str] | None, typer.Option(help="Only these rules, such as W1; may be given again.")] = None,
     html: Annotated[Path | None, typer.Option(help="Also write a page with a plot of every series.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Score the rules on history: recall, lead and false alarms for both labels and both budgets, one line an alert."""
     if prices is None and trade is None:
@@ -63,7 +64,7 @@ def backtest(
         html.write_text(plot.page(result, series), encoding="utf-8")
         err.print(f"page written to {html}", markup=False, highlight=False)
     if as_json:
-        sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
+        emit(result)
     else:
         _show(result, asked=bool(rule))
 

@@ -1,7 +1,5 @@
 """`tocsin watch exposure`: what one other country supplies to half or more, what would stop, and how that has changed."""
 
-import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +12,7 @@ from rich.text import Text
 from exchange import files
 from exchange.clock import now_ms
 from exchange.desk import Desk
+from exchange.options_cli import Json, emit
 from exchange.report.periods import date_start_ms
 from exchange.text import printable
 from exchange.watch.defaults import DEFAULTS
@@ -44,7 +43,7 @@ def exposure(
     ] = None,
     since: Annotated[str, typer.Option(help='Show the change since what was known then: "2026-01" or a day.')] = "",
     node: Annotated[list[str] | None, typer.Option(help="Only these items of the graph; may be given again.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
+    as_json: Json = False,
     passphrase_file: Annotated[Path | None, typer.Option(help="File with the keystore's passphrase.")] = None,
 ) -> None:
     """Single points of failure: what one other country supplies to half or more, how concentrated, what would stop."""
@@ -59,7 +58,7 @@ def exposure(
     for one in country or ["KR", "NL"]:
         rows = rows_of(graph, facts, before, one, only=tuple(node or ()))
         if as_json:
-            sys.stdout.write(json.dumps({"country": one, "items": rows}, ensure_ascii=False) + "\n")
+            emit({"country": one, "items": rows})
         else:
             _show(one, rows, since, named=bool(node))
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from exchange.desk import Desk
+from exchange.options_cli import DeskDir, Json, PassphraseFile
 from exchange.policy import MARKING_NAMES
 from exchange.report import new_report_id, to_dict
 from exchange.text import printable
@@ -18,9 +19,6 @@ from exchange.v1 import report_pb2 as pb
 from exchange.watch.alerts_cli import (
     FLUSH_S,
     LEAST_DIGITS,
-    DeskDir,
-    Json,
-    PassphraseFile,
     consultation_kind,
     err,
     open_desk,

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from exchange.clock import now_ms
+from exchange.options_cli import Json
 from exchange.text import printable
 from exchange.watch.assessment import Assessment, Effect, Impact
 from exchange.watch.drawing import draw
@@ -33,7 +34,7 @@ def whatif(
         Path | None, typer.Option(help="Desk whose reports count too, once its watch has filed them; none = published.")
     ] = None,
     svg: Annotated[Path | None, typer.Option(help="Also draw it; with several countries, one file each.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
+    as_json: Json = False,
     passphrase_file: Annotated[Path | None, typer.Option(help="File with the keystore's passphrase.")] = None,
 ) -> None:
     """What stops where and when, if a country supplied something no more. What is not known is said, not assumed."""
