@@ -153,6 +153,18 @@ def number_of(origin: str, node: str) -> int:
     return number
 
 
+def node_of(origin: str) -> str:
+    """The node whose log an origin names: "tocsin/kr.the-hague-1/1" -> "kr.the-hague-1".
+
+    Raises:
+        ProofError: It names no log.
+    """
+    scheme, _, node = _log(origin)[0].partition("/")
+    if scheme != "tocsin" or not node or "/" in node:
+        raise ProofError(f"{origin!r} names no log")
+    return node
+
+
 def _number(origin: str) -> int:
     return _log(origin)[1]
 

@@ -13,6 +13,7 @@ from typing import Final
 from exchange import checkpoint
 from exchange.checkpoint import Checkpoint
 from exchange.errors import ProofError
+from exchange.history import node_of
 from exchange.merkle import verify_consistency, verify_inclusion
 from exchange.v1 import envelope_pb2 as pb
 from exchange.v1 import evidence_pb2 as evidence
@@ -146,18 +147,6 @@ def _heads(position: Position, trust: Trust) -> tuple[list[Checkpoint], str]:
 def covers(size: int, position: int, ended: int) -> bool:
     """Whether a head of that size holds the envelope, and was there before what ended the key."""
     return position < size <= ended
-
-
-def node_of(origin: str) -> str:
-    """The node whose log an origin names: "tocsin/kr.the-hague-1/1" -> "kr.the-hague-1".
-
-    Raises:
-        ProofError: It is no origin.
-    """
-    parts = origin.split("/")
-    if len(parts) != 3 or parts[0] != "tocsin" or not parts[2].isdecimal():
-        raise ProofError("the checkpoint names no log of this exchange")
-    return parts[1]
 
 
 def _require_signed(note: bytes, node: str, trust: Trust) -> None:

@@ -9,8 +9,7 @@ import structlog
 
 from exchange import files
 from exchange.errors import LogClashError
-from exchange.history import Seen
-from exchange.standing import node_of
+from exchange.history import Seen, node_of
 from exchange.store.contract import Store
 from exchange.workers import Workers
 

@@ -1,6 +1,10 @@
 """Which log of each peer is followed: a peer that was restored from a backup goes on in a new one."""
 
+import contextlib
+
 from exchange import history
+from exchange.errors import ProofError
+from exchange.history import node_of
 from exchange.node.clashes import Clashes
 from exchange.node.writer import Writer
 from exchange.store.contract import Store
@@ -37,7 +41,9 @@ class Followed:
 
     def after(self, origin: str) -> str:
         """The log of another node that is followed in place of one of its logs; that one itself when it is not over."""
-        return self._origins.get(node_of(origin), origin) if origin.count("/") == 2 else origin
+        with contextlib.suppress(ProofError):
+            return self._origins.get(node_of(origin), origin)
+        return origin
 
     async def accept(self, origin: str) -> None:
         """Follow a peer's log though it does not continue the one that was seen: a person decided. The evidence stays.
@@ -45,18 +51,16 @@ class Followed:
         Raises:
             UsageError: No such log was refused.
         """
-        peer = node_of(origin) if origin.count("/") == 2 else ""
         shown = [clash.shown for clash in self._clashes.held if clash.shown.head.origin == origin]
-        ours = self.of(peer)
-        if not shown or history.number_of(origin, peer) <= history.number_of(ours, peer):
+        if not shown or self._overtaken(origin):
             raise UsageError(
-                f"no log {origin!r} after {ours} was refused", hint="see `clashes` of `tocsin node status`"
+                f"no log {origin!r} after the one that is followed was refused",
+                hint="see `clashes` of `tocsin node status`",
             )
         newest = max(shown, key=lambda seen: seen.head.size)
         await self._writer.enqueue(None, {origin: 0}, {origin: newest.note}).durable
-        self.go_on(peer, origin)
+        self.go_on(node_of(origin), origin)
 
-
-def node_of(origin: str) -> str:
-    """The node that keeps a log."""
-    return origin.split("/")[1]
+    def _overtaken(self, origin: str) -> bool:
+        peer = node_of(origin)
+        return history.number_of(origin, peer) <= history.number_of(self.of(peer), peer)

@@ -8,8 +8,8 @@ from typing import Final
 
 from exchange import refusal
 from exchange.errors import IdentityError, LimitError, ProofError
+from exchange.history import node_of
 from exchange.node.entries import claimed_sender
-from exchange.node.followed import node_of
 from exchange.node.logkeys import LogKeys
 from exchange.node.quota import Quotas
 from exchange.node.writer import Waiting, Writer

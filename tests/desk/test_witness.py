@@ -142,6 +142,13 @@ def test_a_log_of_another_node_is_none() -> None:
             history.number_of(origin, "kr.x-1")
 
 
+@pytest.mark.parametrize("origin", ["", "tocsin", "tocsin/nl.x-1", "other/nl.x-1/1", "tocsin/nl.x-1/x", "tocsin/a/b/1"])
+def test_an_origin_names_a_node(origin: str) -> None:
+    assert history.node_of("tocsin/nl.x-1/12") == "nl.x-1"
+    with pytest.raises(ProofError):
+        history.node_of(origin)
+
+
 @pytest.mark.parametrize("lie", ["names a later log", "counts beyond its checkpoint"])
 async def test_a_node_that_lies_is_asked_no_more_than_once(
     world: Exchange, monkeypatch: pytest.MonkeyPatch, lie: str

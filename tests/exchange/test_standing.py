@@ -252,12 +252,6 @@ def test_heads_of_two_logs_do_not_mix(case: Case) -> None:
     refused(case, position, "two logs")
 
 
-@pytest.mark.parametrize("origin", ["", "tocsin", "tocsin/nl.seoul-1", "other/nl.seoul-1/1", "tocsin/nl.seoul-1/x"])
-def test_an_origin_names_a_node(origin: str) -> None:
-    with pytest.raises(standing.ProofError):
-        standing.node_of(origin)
-
-
 # ---- admission
 
 
