@@ -14,6 +14,7 @@ import pytest
 from exchange import merkle
 from exchange.errors import LimitError, StoreError
 from exchange.store.contract import NewEntry
+from exchange.store.segments import SEGMENT_MIN
 from exchange.store.sqlite import SqliteStore
 from tests.store.test_contract import document, entry
 
@@ -244,11 +245,32 @@ def test_the_wal_stays_bounded_under_constant_writing(path: Path, monkeypatch: p
     monkeypatch.setattr("exchange.store.keeper.CHECKPOINT_BYTES", 500_000)
     monkeypatch.setattr("exchange.store.keeper.RESTART_FRAMES", 100)
     store = SqliteStore(path)
-    for number in range(300):
-        store.append([NewEntry(kind=1, id=number.to_bytes(32, "big"), data=os.urandom(50_000), channel="c")])
+    data = os.urandom(SEGMENT_MIN - 1)
+    for number in range(500):
+        store.append([NewEntry(kind=1, id=number.to_bytes(32, "big"), data=data, channel="c")])
     size = path.with_name("log.db-wal").stat().st_size
     store.close()
-    assert size < 8_000_000  # 15 MB were written
+    assert size < 8_000_000  # 16 MB were written, and 50 MB of pages
+
+
+def test_what_a_reader_saw_of_a_growing_tile_is_not_remembered(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled(path, 3).close()
+    store = SqliteStore(path)
+    store._tiles._tiles.clear()
+    one, waiting = store._file.one, [[entry(3), entry(4)]]
+
+    def overtaken(sql: str, *values: object) -> object:
+        row = one(sql, *values)
+        while waiting:
+            store.append(waiting.pop())
+        return row
+
+    monkeypatch.setattr(store._file, "one", overtaken)
+    root = merkle.root_of([entry(number).id for number in range(5)])
+    assert store.leaf(0) == entry(0).id
+    assert not waiting
+    assert (store.leaf(4), store.root(5)) == (entry(4).id, root)
+    store.close()
 
 
 def test_what_retention_drops_is_gone_from_the_files(path: Path) -> None:
@@ -313,6 +335,7 @@ import resource, signal, sys
 from pathlib import Path
 from exchange.errors import StoreError
 from exchange.store.contract import NewEntry
+from exchange.store.segments import SEGMENT_MIN
 from exchange.store.sqlite import SqliteStore
 store = SqliteStore(Path(sys.argv[1]))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
