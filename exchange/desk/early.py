@@ -28,6 +28,7 @@ class Glimpse:
     opened: envelope.Opened | None = field(default=None, repr=False)
     origin: Origin | None = None
     deliveries: list[Delivery] = field(default_factory=list)
+    received: Received | None = None
 
     @property
     def shown(self) -> bool:
@@ -35,9 +36,13 @@ class Glimpse:
         return bool(self.deliveries)
 
     def confirm(self, received: Received) -> None:
+        """It is archived in the transaction that runs; see `Early.settle`."""
+        self.received = received
+
+    def settle(self) -> None:
         """Give what was shown its receipt."""
-        if self.origin is not None:
-            object.__setattr__(self.origin, "receipt", origin_of(received).receipt)
+        if self.origin is not None and self.received is not None:
+            object.__setattr__(self.origin, "receipt", origin_of(self.received).receipt)
 
 
 class Early:
@@ -57,6 +62,7 @@ class Early:
     ) -> None:
         self._admit, self._unseal, self._last_read = admit, unseal, last_read
         self._held: dict[bytes, Glimpse] = {}
+        self._confirmed: list[Glimpse] = []
         self._bytes = 0
         self._last: dict[tuple[str, bytes], int] = {}
 
@@ -97,11 +103,18 @@ class Early:
         return header, parsed.id, glimpse.deliveries
 
     def confirmed(self, identity: bytes) -> Glimpse | None:
-        """What came early under this id; it is forgotten here."""
+        """What came early under this id; it is forgotten here once the transaction that runs is durable."""
         glimpse = self._held.pop(identity, None)
         if glimpse is not None:
             self._bytes -= len(glimpse.data)
+            self._confirmed.append(glimpse)
         return glimpse
+
+    def settle(self) -> None:
+        """What was confirmed is durable: whoever was shown it has its receipt from now on."""
+        for glimpse in self._confirmed:
+            glimpse.settle()
+        self._confirmed.clear()
 
     def data_of(self, identity: bytes) -> bytes:
         """The bytes that came early under an id; empty when none did."""
@@ -110,7 +123,7 @@ class Early:
 
     def shown(self) -> list[Glimpse]:
         """What was shown and is not confirmed."""
-        return [glimpse for glimpse in self._held.values() if glimpse.shown]
+        return [glimpse for glimpse in (*self._confirmed, *self._held.values()) if glimpse.shown]
 
 
 def _unconfirmed(parsed: envelope.Parsed, admitted: Admitted, opened: envelope.Opened) -> Received:

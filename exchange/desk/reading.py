@@ -312,7 +312,7 @@ class Reading:
                     taken += self._take_entry(row.channel, entry, shown, ahead, None, hold)
         for first, last in gone:
             own.event(Gap(row.sender, row.channel, row.stream, first, last, own.settings.node, pruned=True))
-        self._now_unread(hold)
+        self._archived(hold, ahead)
         return taken
 
     def take(self, channel: str, response: pb.SubscribeResponse) -> None:
@@ -394,7 +394,7 @@ class Reading:
                 self._gaps.hear(channel)
             self._witness.remember(shown)
         self._forget_given(given)
-        self._now_unread(hold)
+        self._archived(hold, ahead)
         return taken + hold.release(), shown
 
     def _take_entry(
@@ -436,8 +436,9 @@ class Reading:
                 self._own.archive.set_unread(unread.id, unread.channel, unread.left())
                 hold.opened.append(unread)
 
-    def _now_unread(self, hold: Hold) -> None:
-        """What was opened is archived."""
+    def _archived(self, hold: Hold, ahead: Early) -> None:
+        """What was opened is durable: unread, or known to whoever was shown it early."""
+        ahead.settle()
         self._unread.update({unread.id: unread for unread in hold.opened})
         hold.opened.clear()
 

@@ -11,6 +11,8 @@ import pytest
 from exchange.desk import Delivery, Desk, Unconfirmed
 from exchange.desk.early import Early
 from exchange.errors import LimitError, ProofError
+from exchange.v1 import exchange_pb2 as pb
+from tests.desk import memory
 from tests.desk.test_desk import HAGUE, SEOUL, Exchange, said, started
 
 
@@ -23,6 +25,11 @@ def exchange(tmp_path: Path) -> Iterator[Exchange]:
 async def live(desk: Desk, came: list[Delivery], seen: list[bool]) -> None:
     async for delivery in desk.subscribe("minerals", early=True):
         seen.append(delivery.confirmed)
+        came.append(delivery)
+
+
+async def once(desk: Desk, came: list[Delivery]) -> None:
+    async for delivery in desk.subscribe("minerals", follow=False):
         came.append(delivery)
 
 
@@ -88,6 +95,39 @@ async def test_never_confirmed_is_an_event_not_in_the_archive_and_comes_again(
         reading.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await reading
+
+
+async def test_what_a_false_batch_confirms_is_not_confirmed(
+    first_exchange: memory.Exchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of a batch is archived or nothing, so nothing of it has a receipt when its last proof is false."""
+    exchange, came = first_exchange.copied(tmp_path), list[Delivery]()
+    async with exchange.open(HAGUE) as sender:
+        for text in ("one", "two"):
+            await sender.publish("minerals", said(text))
+            assert await sender.flush(10) == 0
+    read = memory.Log.read
+
+    def false(log: memory.Log, node: str, request: pb.SubscribeRequest) -> pb.SubscribeResponse:
+        answer = read(log, node, request)
+        answer.entries[-1].proof[0] = bytes(32)
+        return answer
+
+    monkeypatch.setattr(memory._Stub, "Subscribe", memory.ahead)
+    async with exchange.open(SEOUL) as reader:
+        with monkeypatch.context() as patch:
+            patch.setattr(memory.Log, "read", false)
+            with pytest.raises(ProofError):
+                await once(reader, came)
+        assert [delivery.report.summary[0].text for delivery in came] == ["one", "two"]
+        assert not any(delivery.confirmed for delivery in came)
+        assert reader.inbox("minerals") == []
+        told = {event.envelope for event in reader.events() if isinstance(event, Unconfirmed)}
+        assert told == {delivery.envelope for delivery in came}
+        again = list[Delivery]()
+        await once(reader, again)
+        assert all(delivery.confirmed for delivery in again)
+        assert {delivery.envelope for delivery in again} == told
 
 
 def test_a_node_that_sends_without_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
