@@ -205,6 +205,22 @@ async def test_what_only_comes_late_is_no_fork(running: Running) -> None:
     assert running.nl.node.forks == 0
 
 
+async def test_an_answer_right_behind_what_it_answers_is_taken(running: Running) -> None:
+    """So they come from a log that is caught up with, before the first is on disk."""
+    cluster, trust, node = running.cluster, running.cluster.trust, running.nl.node
+    said = cluster.seal(trust, SENDER)
+    header = draft(trust, sender=READER, audience=(SENDER,), create_ms=now_ms(), stream=b"a" * 16)
+    header.answers = said.id
+    answer = send(trust, header, at=cluster.world)
+    first = await node.follow(said.data, said.id, origin=f"tocsin/{KR}/1", now_ms=now_ms())
+    second = await node.follow(answer.data, answer.id, origin=f"tocsin/{KR}/1", now_ms=now_ms())
+    assert first is not None
+    assert second is not None
+    assert not first.durable.done()
+    await asyncio.gather(first.durable, second.durable)
+    assert [node.store.position_of(one.id) for one in (said, answer)] == [first.position, second.position]
+
+
 async def test_duplicate_keeps_its_position_also_after_restart(cluster: Cluster) -> None:
     sealed = cluster.seal(cluster.trust, SENDER)
     async with cluster.app(KR).serving():
