@@ -280,8 +280,8 @@ class Clash:
 class Restored:
     """The node holds an envelope of this desk that this desk does not know: restored from a backup, or copied.
 
-    The stream is given up. If nobody restored this desk, somebody else has its keys. `shown`: the node showed the envelope,
-    signed by this desk; else it is the node's word alone.
+    The streams in use are given up. If nobody restored this desk, somebody else has its keys. `shown`: the node showed the
+    envelope, signed by this desk; else it is the node's word alone. `held_seq` is 0 for a stream that this desk does not know.
     """
 
     channel: str
@@ -292,15 +292,14 @@ class Restored:
 
     def __str__(self) -> str:
         """In words."""
+        on = f"up to number {self.last_seq}{f' on {self.channel}' if self.channel else ''}"
+        knows = f"knows up to {self.held_seq}" if self.held_seq else "does not know that stream"
         if not self.shown:
             return (
-                f"the node says that this desk sent up to number {self.last_seq} on {self.channel}, and does not show it; "
-                f"this desk knows up to {self.held_seq} and begins a new stream: ask the node's operator"
+                f"the node says that this desk sent {on}, and does not show it; "
+                f"this desk {knows} and begins new streams: ask the node's operator"
             )
-        return (
-            f"this desk sent up to number {self.last_seq} on {self.channel} and knows up to {self.held_seq}: restored "
-            "from a backup? if not, another machine has its keys: revoke them"
-        )
+        return f"this desk sent {on} and {knows}: restored from a backup? if not, another machine has its keys: revoke them"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,12 @@
 """A desk that was restored from a backup, or copied: what its name sent and it does not know forces new streams.
 
-Two envelopes at one number of a stream are a fork, and look to every reader like a lie. So a desk asks its node, each
-time it connects to send, for the newest envelope of each of its streams. Source: docs/PROTOCOL.md section 5.7.
+Two envelopes at one number of a stream are a fork, and look to every reader like a lie; so does one in a stream that was
+closed. So a desk asks its node, each time it connects to send, for the newest envelope of each of its streams, and for its
+newest in any. Source: docs/PROTOCOL.md sections 5.7 and 9.6.
 """
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -15,6 +16,7 @@ from exchange.desk import pruned
 from exchange.desk.events import Restored
 from exchange.desk.holdings import Holdings
 from exchange.desk.sealing import Sealing
+from exchange.v1 import envelope_pb2 as env
 from exchange.v1 import exchange_pb2 as pb
 from exchange.v1 import exchange_pb2_grpc as rpc
 from keys.errors import PeerError, TocsinError
@@ -22,10 +24,18 @@ from keys.errors import PeerError, TocsinError
 ANSWER_S: Final = 20
 
 
+class Unknown(NamedTuple):
+    """An envelope that the node says this desk sent; its header, if it was shown, signed by a key of the desk."""
+
+    id: bytes
+    seq: int
+    header: env.Header | None
+
+
 async def renew_streams(
     holdings: Holdings, sealing: Sealing, stub: rpc.ExchangeStub, *, failed: Callable[[bytes, TocsinError], None]
 ) -> None:
-    """Give up every stream of this desk that the node holds further than the desk knows; what waits is sealed anew.
+    """Give up streams of this desk if the node holds envelopes of it that it does not know; what waits is sealed anew.
 
     Args:
         holdings: What the desk holds.
@@ -36,39 +46,65 @@ async def renew_streams(
     Raises:
         TocsinError: The node does not answer.
     """
-    archive = holdings.archive
-    for stream, seq, identity, channel in archive.own_streams():
-        try:
-            request = pb.GetNumbersRequest(sender=holdings.name, stream=stream)
-            answer = await stub.GetNumbers(request, timeout=ANSWER_S)
-        except grpc.aio.AioRpcError as failure:
-            raise wire.error_from(failure) from None
-        if not answer.last_seq or answer.last_id == identity or archive.header_of(answer.last_id) is not None:
+    archive, told = holdings.archive, False
+    streams = archive.own_streams()
+    if not streams:
+        return
+    newest = await _unknown(holdings, stub, b"")
+    for stream, seq, _, channel in streams:
+        further = await _unknown(holdings, stub, stream)
+        if further is not None:
+            told = True
+            holdings.event(Restored(channel, stream, seq, further.seq, further.header is not None))
+        elif newest is None:
             continue
-        shown = await _shown(holdings, stub, stream, answer)
-        holdings.event(Restored(channel, stream, seq, answer.last_seq, shown))
+        # Also one that goes no further: whoever sent what is not known here may have closed it.
         for stuck, error in await sealing.seal_again(stream, b""):
             failed(stuck, error)
-        if shown:
+        if further is not None and further.header is not None:
             with archive.transaction():
                 # What its readers are told is how far it went in truth.
-                archive.set_ended(stream, answer.last_seq)
+                archive.set_ended(stream, further.seq)
+    if newest is None:
+        return
+    if not told:
+        named = newest.header or env.Header()
+        holdings.event(Restored(named.channel, named.stream, 0, newest.seq, newest.header is not None))
+    if newest.header is not None:
+        with archive.transaction():
+            # From now on it is known: it gives up no further streams.
+            archive.keep_shut(holdings.name, newest.id, newest.header.SerializeToString(deterministic=True))
 
 
-async def _shown(holdings: Holdings, stub: rpc.ExchangeStub, stream: bytes, said: pb.GetNumbersResponse) -> bool:
-    """Whether the node shows the envelope that it names as the last of a stream, signed by a key of this desk."""
-    request = pb.GetNumbersRequest(sender=holdings.name, stream=stream, first_seq=said.last_seq, last_seq=said.last_seq)
+async def _unknown(holdings: Holdings, stub: rpc.ExchangeStub, stream: bytes) -> Unknown | None:
+    """The newest envelope of this desk, in a stream or in any, that its node claims to hold; None if the desk knows it."""
+    request = pb.GetNumbersRequest(sender=holdings.name, stream=stream)
+    answer = await _numbers(stub, request)
+    if not answer.last_seq or holdings.archive.header_of(answer.last_id) is not None:
+        return None
+    request.first_seq = request.last_seq = answer.last_seq
+    shown = (await _numbers(stub, request)).entries
+    headers = (_header(holdings, entry) for entry in shown if entry.leaf == answer.last_id)
+    named = (
+        header
+        for header in headers
+        if header is not None and header.seq == answer.last_seq and stream in (b"", header.stream)
+    )
+    return Unknown(answer.last_id, answer.last_seq, next(named, None))
+
+
+async def _numbers(stub: rpc.ExchangeStub, request: pb.GetNumbersRequest) -> pb.GetNumbersResponse:
     try:
-        answer = await stub.GetNumbers(request, timeout=ANSWER_S)
+        answer: pb.GetNumbersResponse = await stub.GetNumbers(request, timeout=ANSWER_S)
     except grpc.aio.AioRpcError as failure:
         raise wire.error_from(failure) from None
-    named = (entry for entry in answer.entries if entry.leaf == said.last_id)
-    return any(_is_ours(holdings, entry, stream, said) for entry in named)
+    return answer
 
 
-def _is_ours(holdings: Holdings, entry: pb.Entry, stream: bytes, said: pb.GetNumbersResponse) -> bool:
+def _header(holdings: Holdings, entry: pb.Entry) -> env.Header | None:
+    """The header of an envelope of this desk; None if it is none."""
     try:
         header = pruned.signed_header(holdings, entry)
     except (PeerError, DecodeError):
-        return False
-    return (header.sender, header.stream, header.seq) == (holdings.name, stream, said.last_seq)
+        return None
+    return header if header.sender == holdings.name else None

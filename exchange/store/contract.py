@@ -143,6 +143,9 @@ class Store(Protocol):
     def last_in_stream(self, stream: bytes) -> tuple[int, bytes] | None:
         """(seq, id) of the highest number of a stream; of two entries at that number, the first in the log."""
 
+    def newest_of(self, sender: str) -> bytes | None:
+        """Id of the last envelope of a sender in the log."""
+
     def find(self, stream: bytes, seq: int) -> bytes | None:
         """Id of the first entry at a number of a stream."""
 

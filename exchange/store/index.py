@@ -201,6 +201,13 @@ class Index:
             return int(row[0])
         return next((found for part in waiting[::-1] if (found := part.numbers.get((stream, seq))) is not None), None)
 
+    def last(self, lanes: str) -> int | None:
+        """The last position below `size` in some lanes, as JSON."""
+        row = self._file.one(
+            "SELECT max((SELECT max(position) FROM place WHERE lane = value)) FROM json_each(?)", lanes
+        )
+        return int(row[0]) if row and row[0] is not None else None
+
     @contextlib.contextmanager
     def places(self, lanes: Iterable[int], first: int, end: int, limit: int) -> Iterator[Iterator[tuple[int, int]]]:
         """(position, bytes) of rows in those lanes, in order, at most `limit` a lane; only rows below `size`."""

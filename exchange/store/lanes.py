@@ -19,6 +19,7 @@ SELECT number FROM lane WHERE number > :seen AND number <= :top AND (:without = 
     (audience = '[]' OR :desks IS NULL OR number IN (
         SELECT lane FROM member WHERE desk IN (SELECT value FROM json_each(:desks)) AND lane > :seen))
 """
+SENT: Final = "SELECT json_group_array(number) FROM lane JOIN member ON lane = number WHERE desk = ?1 AND sender = ?1"
 # channel, sender, audience, origin
 Lane = tuple[str, str, tuple[str, ...], str]
 # desks and channels (None = all), and the origin whose rows are left out
@@ -60,6 +61,11 @@ class Lanes:
             self._numbers.clear()
         self._numbers.update(lanes)
         self._top = max((self._top, *lanes.values()))
+
+    def sent_by(self, sender: str) -> str:
+        """Numbers of the lanes of a sender, as JSON."""
+        row = self._file.one(SENT, sender)
+        return str(row[0]) if row else "[]"
 
     def of(self, wanted: Wanted) -> tuple[list[int], str]:
         """Numbers of the lanes that a reader wants, rising, and the same as JSON."""

@@ -74,6 +74,15 @@ class Rows:
         if places:
             write.execute(GROWN, (*self._segments.pending, len(places)))
 
+    def last(self, lanes: str, first: int) -> int | None:
+        """The last position from `first` on in some lanes, as JSON."""
+        row = self._file.one(
+            "SELECT max(position) FROM log WHERE position >= ? AND lane IN (SELECT value FROM json_each(?))",
+            first,
+            lanes,
+        )
+        return int(row[0]) if row and row[0] is not None else None
+
     def id_at(self, position: int) -> bytes:
         """Id of the entry that the index names.
 

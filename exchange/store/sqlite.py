@@ -212,6 +212,13 @@ class SqliteStore:
         head = self._index.head(stream)
         return (head[0], self._rows.id_at(head[1])) if head else None
 
+    def newest_of(self, sender: str) -> bytes | None:
+        """See Store."""
+        lanes, split = self._lanes.sent_by(sender), self._index.size
+        positions = (self._rows.last(lanes, split), self._index.last(lanes))
+        found = next((position for position in positions if position is not None), None)
+        return self._rows.id_at(found) if found is not None else None
+
     def find(self, stream: bytes, seq: int) -> bytes | None:
         """See Store."""
         position = self._index.at(stream, seq)

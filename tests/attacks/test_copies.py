@@ -33,6 +33,10 @@ async def say(world: Exchange, *words: str) -> list[object]:
         return list(desk.events())
 
 
+async def trusting(*_: object, **__: object) -> None:
+    """Ask the node for nothing."""
+
+
 def numbers(world: Exchange) -> list[tuple[bytes, int]]:
     headers = [header_of(data) for _, kind, data in world.log.entries if kind == pb.ENTRY_KIND_ENVELOPE]
     return [(header.stream, header.seq) for header in headers]
@@ -106,19 +110,56 @@ async def test_two_copies_at_once_share_no_number(world: Exchange, tmp_path: Pat
     first, world.directories = world.directories, {**world.directories, HAGUE: tmp_path / "copy"}
     await say(world, "three")
     world.directories = first
-    assert await say(world, "four") == []
+    [event] = await say(world, "four")
+    assert isinstance(event, Restored), "each of the two hears of the other"
+    assert "another machine has its keys" in str(event)
+    assert (event.held_seq, event.shown) == (0, True)
+    assert await say(world, "five") == [], "and once"
     used = numbers(world)
-    assert len(used) == len(set(used)) == 4
+    assert len(used) == len(set(used)) == 5
+
+
+async def test_who_restores_an_older_backup_and_then_a_newer_one_contradicts_nothing(
+    world: Exchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was sent from the older one closed a stream that the newer one knows as it stands at the node."""
+    await say(world, "one")
+    shutil.copytree(world.directories[HAGUE], tmp_path / "older")
+    await say(world, "two")
+    shutil.copytree(world.directories[HAGUE], tmp_path / "newer")
+    older = {**world.directories, HAGUE: tmp_path / "older"}
+    newer = {**world.directories, HAGUE: tmp_path / "newer"}
+    world.directories = older
+    await say(world, "three")
+    async with world.open(HAGUE) as desk:
+        await desk._beats.look()
+        assert await desk.flush(20) == 0
+    shutil.copytree(tmp_path / "newer", tmp_path / "newer and trusting")
+    entries = list(world.log.entries)
+
+    async def read() -> tuple[list[str], list[object]]:
+        async with world.open(SEOUL) as reader:
+            came = texts([one async for one in reader.subscribe("minerals", follow=False)])
+            return came, list(reader.events())
+
+    shutil.copytree(world.directories[SEOUL], tmp_path / "reader")
+    world.directories = newer
+    [event] = await say(world, "four")
+    assert isinstance(event, Restored)
+    assert await read() == (["one", "two", "three", "four"], [])
+    world.directories = {HAGUE: tmp_path / "newer and trusting", SEOUL: tmp_path / "reader"}
+    world.log.entries[:] = entries
+    monkeypatch.setattr(sending, "renew_streams", trusting)
+    await say(world, "four")
+    _, (told,) = await read()
+    assert isinstance(told, Conflict)
+    assert "a stream that was closed" in told.what
 
 
 async def test_without_the_check_readers_see_a_fork(
     world: Exchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await back_up_and_restore(world, tmp_path)
-
-    async def trusting(*_: object, **__: object) -> None:
-        pass
-
     monkeypatch.setattr(sending, "renew_streams", trusting)
     await say(world, "three")
     async with world.open(SEOUL) as reader:

@@ -99,6 +99,8 @@ class Log:
     def numbers(self, node: str, request: pb.GetNumbersRequest) -> pb.GetNumbersResponse:
         """What is at some numbers of a stream, but for what is hidden."""
         answer = pb.GetNumbersResponse(checkpoint=self.note(node))
+        if not request.stream:
+            return self._newest_of(request, answer)
         for position, (leaf, kind, data) in enumerate(self.entries):
             if kind != pb.ENTRY_KIND_ENVELOPE or self.hide(data):
                 continue
@@ -108,6 +110,15 @@ class Log:
             answer.last_seq, answer.last_id = header.seq, leaf
             if request.first_seq and request.first_seq <= header.seq <= request.last_seq:
                 answer.entries.add(position=position, kind=kind, data=data, leaf=leaf, proof=self.proof(position))
+        return answer
+
+    def _newest_of(self, request: pb.GetNumbersRequest, answer: pb.GetNumbersResponse) -> pb.GetNumbersResponse:
+        for position, (leaf, kind, data) in enumerate(self.entries):
+            if kind == pb.ENTRY_KIND_ENVELOPE and header_of(data).sender == request.sender:
+                answer.last_seq, answer.last_id = header_of(data).seq, leaf
+                del answer.entries[:]
+                if request.first_seq:
+                    answer.entries.add(position=position, kind=kind, data=data, leaf=leaf, proof=self.proof(position))
         return answer
 
     def places(self, node: str, request: pb.GetPlacesRequest) -> pb.GetPlacesResponse:

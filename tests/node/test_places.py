@@ -56,3 +56,23 @@ async def test_numbers_come_to_sender_and_readers_alone(running: Running) -> Non
     async with cluster.connect(await cluster.enrol(COMPANY)) as stub:
         nothing = await stub.GetNumbers(wanted, timeout=10)
         assert (nothing.last_seq, nothing.last_id, list(nothing.entries)) == (0, b"", [])
+
+
+async def test_a_desk_is_told_of_its_newest_envelope_in_any_stream_and_nobody_else_is(running: Running) -> None:
+    cluster, trust = running.cluster, running.cluster.trust
+    sealed = [cluster.seal(trust, SENDER, stream=stream * 16) for stream in (b"s", b"s", b"t")]
+    newest = pb.GetNumbersRequest(sender=SENDER)
+    async with cluster.connect(await cluster.enrol(SENDER)) as stub:
+        assert not (await stub.GetNumbers(newest, timeout=10)).last_seq
+        await publish(stub, [one.data for one in sealed])
+        answer = await stub.GetNumbers(newest, timeout=10)
+        assert (answer.last_seq, answer.last_id, len(answer.entries)) == (1, sealed[2].id, 0)
+        newest.first_seq = 1
+        answer = await stub.GetNumbers(newest, timeout=10)
+        head, (entry,) = cluster.verify(KR, answer.checkpoint), answer.entries
+        assert (entry.leaf, entry.data) == (sealed[2].id, sealed[2].data)
+        verify_inclusion(entry.leaf, entry.position, head.size, list(entry.proof), head.root)
+        await eventually(lambda: held(running.nl, sealed[2]))
+    async with cluster.connect(await cluster.enrol(READER)) as stub:
+        answer = await stub.GetNumbers(newest, timeout=10)
+        assert (answer.last_seq, answer.last_id, list(answer.entries)) == (0, b"", [])

@@ -20,6 +20,14 @@ SEEDS, PORTIONS = 300, 10
 FOUND = (1061, 1531, 1827, 2241, 3048, 3179, 5914, 6029, 6552, 8234, 9233, 9280, 9681)
 """Seeds that a soak found failing (docs/RELIABILITY.md); what moves in the product moves them, so each also has a test."""
 
+FOUND_ELSEWHERE = (
+    ("Simulation", "backups", 339),
+    ("Simulation", "restored", 152),
+    ("Hostile", "lies", 53),
+    ("Hostile", "lies", 178),
+)
+"""The same of other scenarios."""
+
 
 async def _talk(sim: Simulation) -> None:
     for number in range(5):
@@ -81,6 +89,8 @@ def test_what_is_said_while_key_cards_run_out_comes_after_the_outage() -> None:
 def test_seeds_that_failed_once_hold() -> None:
     for seed in FOUND:
         _hold(range(seed, seed + 1))
+    for kind, scenario, seed in FOUND_ELSEWHERE:
+        _hold(range(seed, seed + 1), kind, scenario)
 
 
 def test_a_hostile_node_that_replays_gives_nothing_twice() -> None:

@@ -152,6 +152,19 @@ def test_the_highest_number_stands_for_a_stream(opened: Open) -> None:
     store.close()
 
 
+def test_the_newest_of_a_sender_is_the_last_in_the_log(opened: Open) -> None:
+    store = opened()
+    assert store.newest_of("kr.a/b") is None
+    at = [("kr.a/b", 9), ("kr.a/b", 2), ("nl.c/d", 1)]
+    store.append([dataclasses.replace(entry(n, seq=seq), sender=sender) for n, (sender, seq) in enumerate(at)])
+    assert (store.newest_of("kr.a/b"), store.newest_of("nl.c/d")) == (entry(1).id, entry(2).id)
+    assert store.newest_of("nl.x/y") is None
+    store.close()
+    again = opened()
+    assert again.newest_of("kr.a/b") == entry(1).id
+    again.close()
+
+
 def test_cursors_move_with_the_entries(opened: Open) -> None:
     store = opened()
     assert store.cursor("tocsin/nl.a-1/1") == 0

@@ -159,6 +159,8 @@ def test_every_reader_gets_what_a_plain_filter_gives(
             assert store.last_in_stream(stream) == (max(numbers), first)
             assert store.find(stream, max(numbers)) == first
             assert store.find(stream, 51) is None
+        for sender in {one.sender for one in model} - {""}:
+            assert store.newest_of(sender) == [one.id for one in model if one.sender == sender][-1]
         size = len(model)
         assert store.root(size) == merkle.root_of([one.id for one in model])
         at = dice.randrange(size)
