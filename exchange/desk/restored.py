@@ -19,6 +19,7 @@ from exchange.desk.sealing import Sealing
 from exchange.v1 import envelope_pb2 as env
 from exchange.v1 import exchange_pb2 as pb
 from exchange.v1 import exchange_pb2_grpc as rpc
+from keys.encoding import canonical_bytes
 from keys.errors import PeerError, TocsinError
 
 ANSWER_S: Final = 20
@@ -73,7 +74,7 @@ async def renew_streams(
     if newest.header is not None:
         with archive.transaction():
             # From now on it is known: it gives up no further streams.
-            archive.keep_shut(holdings.name, newest.id, newest.header.SerializeToString(deterministic=True))
+            archive.keep_shut(holdings.name, newest.id, canonical_bytes(newest.header))
 
 
 async def _unknown(holdings: Holdings, stub: rpc.ExchangeStub, stream: bytes) -> Unknown | None:

@@ -115,7 +115,7 @@ class Streams(Contents):
         return next(same, None)
 
     def keep_shut(self, sender: str, identity: bytes, header: bytes) -> None:
-        """An envelope was admitted and could not be opened: what answers it can still be judged."""
+        """An envelope cannot be opened, or is this desk's and its disk lost it: what answers it can still be judged."""
         kept = self._db.execute("INSERT OR IGNORE INTO shut (id, header) VALUES (?, ?)", (identity, header))
         if kept.rowcount and kept.lastrowid is not None:
             self.bound("shut", kept.lastrowid, sender, MAX_SHUT)
