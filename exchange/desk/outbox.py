@@ -110,6 +110,14 @@ class Outbox(Streams):
             ).fetchall()
         return [identity for (identity,) in rows]
 
+    def answering(self) -> list[tuple[bytes, bytes, bytes]]:
+        """(id, stream, id of what it answers) of each answer that waits and is not stuck, in order."""
+        with failing(), self._lock:
+            return self._db.execute(
+                "SELECT id, stream, answers FROM outbox WHERE answers != x'' AND tries < ? ORDER BY number",
+                (MAX_TRIES,),
+            ).fetchall()
+
     def unsealed(self, identity: bytes) -> Unsealed:
         """An envelope that waits, opened, to be sealed again."""
         with failing(), self._lock:

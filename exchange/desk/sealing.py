@@ -8,6 +8,7 @@ from typing import Final
 from exchange import envelope, policy, report
 from exchange.desk.contents import shell_of
 from exchange.desk.holdings import Holdings
+from exchange.desk.lost import replies_left
 from exchange.desk.outbox import Outgoing
 from exchange.desk.queue import Batch, Queue, Said, Way
 from exchange.errors import PolicyError, StoreError
@@ -198,20 +199,23 @@ class Sealing:
                 self._own.archive.told_ended(row.stream)
         return row.id
 
-    async def seal_again(self, stream: bytes, refused: bytes) -> list[tuple[bytes, TocsinError]]:
+    async def seal_again(
+        self, stream: bytes, refused: bytes, lost: frozenset[bytes] = frozenset()
+    ) -> list[tuple[bytes, TocsinError]]:
         """Seal what waits in a stream again, under the documents of today, in order, in a new stream.
 
         Args:
             stream: Of an envelope that was refused.
             refused: That envelope's id; it has one try more behind it.
+            lost: Ids of envelopes that the node lost: they are not acknowledged any more.
 
         Returns:
             (id, error) of each envelope that cannot be sealed again: it stays in the outbox as stuck.
         """
         async with self._numbering:
-            return await self._own.workers.run(self._sealed_again, stream, refused)
+            return await self._own.workers.run(self._sealed_again, stream, refused, lost)
 
-    def _sealed_again(self, stream: bytes, refused: bytes) -> list[tuple[bytes, TocsinError]]:
+    def _sealed_again(self, stream: bytes, refused: bytes, lost: frozenset[bytes]) -> list[tuple[bytes, TocsinError]]:
         archive = self._own.archive
         with archive.transaction():
             archive.forget_stream(stream)
@@ -219,13 +223,14 @@ class Sealing:
         for identity in archive.waiting_in(stream):
             try:
                 old = archive.unsealed(identity)
-                if all(kind_of(item) == "heartbeat" for item in old.items):
+                items, answers = replies_left(old.items, old.answers, lost)
+                if all(kind_of(item) == "heartbeat" for item in items):
                     # What it says of its readers' streams is said anew, to those who read then.
                     with archive.transaction():
                         archive.withdraw(identity)
                     continue
-                way = Way(old.channel, old.marking, old.named, old.answers)
-                row = self._seal(way, old.items, {}, tries=old.tries + (identity == refused))
+                way = Way(old.channel, old.marking, old.named, answers)
+                row = self._seal(way, items, {}, tries=old.tries + (identity == refused))
                 with archive.transaction():
                     archive.withdraw(identity)
                     archive.keep_sealed(row)

@@ -13,6 +13,7 @@ from exchange import merkle
 from exchange.desk.events import Refused
 from exchange.desk.holdings import Holdings
 from exchange.desk.link import Link, forever
+from exchange.desk.lost import answered_and_lost
 from exchange.desk.moving import move
 from exchange.desk.outbox import Waiting
 from exchange.desk.restored import renew_streams
@@ -20,6 +21,8 @@ from exchange.desk.sealing import Sealing
 from exchange.desk.witness import Witness
 from exchange.errors import ProofError
 from exchange.v1 import exchange_pb2 as pb
+from exchange.v1 import exchange_pb2_grpc as rpc
+from keys.trust import MissingDocumentError
 
 IN_FLIGHT: Final = 16
 MESSAGE_BYTES: Final = 1_000_000
@@ -115,7 +118,7 @@ class Sending:
                         self._outbox_empty.set()
                     self._taken()
                 if len(taken) < len(answered):
-                    await self._refused(*answered[len(taken)])
+                    await self._refused(stub, *answered[len(taken)])
                     return
         finally:
             writing.cancel()
@@ -147,14 +150,19 @@ class Sending:
             self._own.archive.settle(receipts, note)
             return self._own.archive.waiting()
 
-    async def _refused(self, row: Waiting, result: pb.PublishResult) -> None:
+    async def _refused(self, stub: rpc.ExchangeStub, row: Waiting, result: pb.PublishResult) -> None:
         """Seal again under the documents of today, in a new stream, in order; after some tries leave it to a person."""
         if result.rule in SAME_AGAIN:
             self._own.state = f"{result.rule}: {result.text}"
             return
-        self._own.event(Refused(row.id, result.rule, result.text))
         await self._link.synchronise()
-        # Only this stream: what another stream has under way may be taken, and is sent again as it is.
-        stream = self._own.archive.stream_that_waits(row.id)
-        for identity, error in await self.sealing.seal_again(stream, row.id):
-            self._own.event(Refused(identity, error.reason, str(error)))
+        lost, streams = frozenset[bytes](), [self._own.archive.stream_that_waits(row.id)]
+        if result.rule == MissingDocumentError.reason:
+            lost, others = await answered_and_lost(self._own, stub)
+            streams = list(dict.fromkeys(streams + others))
+        if not lost:
+            self._own.event(Refused(row.id, result.rule, result.text))
+        # Only these streams: what another has under way may be taken, and is sent again as it is.
+        for stream in streams:
+            for identity, error in await self.sealing.seal_again(stream, row.id, lost):
+                self._own.event(Refused(identity, error.reason, str(error)))

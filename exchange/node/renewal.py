@@ -122,17 +122,17 @@ def begin_with(node: Node, found: Iterable[Seen]) -> dict[int, Seen]:
     Raises:
         UsageError: Its log holds them all.
     """
-    heads = {
-        history.number_of(seen.head.origin, node.name): seen for seen in sorted(found, key=lambda one: one.head.size)
-    }
     ours = history.number_of(node.origin, node.name)
-    later = {number: seen for number, seen in heads.items() if number >= ours}
-    if all(node.hearing.holds(seen.head) for seen in later.values()):
+    numbered = [(history.number_of(seen.head.origin, node.name), seen) for seen in found]
+    later = [(number, seen) for number, seen in numbered if number >= ours]
+    if all(node.hearing.holds(seen.head) for _, seen in later):
         raise UsageError(
             f"nobody saw more of {node.origin} than the {node.store.size()} entries that are here: it needs no new log",
-            hint="if a desk did, give the head it keeps with --head",
+            hint="start the node; if it stands back again, a desk saw more: give the head it keeps with --head",
         )
-    return later
+    # It may have gone on before it was told: then what it signed since counts too, and of two ends the longer one.
+    later.append((ours, Seen.of(node.checkpoint)))
+    return dict(sorted(later, key=lambda one: (one[1].head.size, node.hearing.holds(one[1].head))))
 
 
 def _own(node: Node, note: bytes) -> Seen:

@@ -177,6 +177,33 @@ async def test_a_desk_that_saw_more_of_the_log_tells_its_node(cluster: Cluster) 
     assert done.heads == {f"tocsin/{KR}/1": checkpoint.parse(seen).size}
 
 
+async def test_a_log_that_went_two_ways_goes_on_behind_the_longer_one(cluster: Cluster) -> None:
+    """Only a desk saw what was lost, and the node went on before the desk was there to tell it."""
+    gone = [cluster.seal(cluster.trust, SENDER) for _ in range(2)]
+    since = [cluster.seal(cluster.trust, SENDER, stream=b"t" * 16) for _ in range(3)]
+    async with cluster.app(KR).serving():
+        identity = await cluster.enrol(SENDER)
+    with lost(cluster.directory(KR)):
+        async with cluster.app(KR).serving() as kr:
+            await send(cluster, identity, *gone)
+            seen = kr.node.checkpoint
+    async with cluster.app(NL).serving() as nl:
+        async with cluster.app(KR).serving() as kr, cluster.connect(identity) as stub:
+            await send(cluster, identity, *since)
+            await eventually(lambda: nl.node.store.cursor(kr.node.origin) == kr.node.store.size())
+            await stub.GetCheckpoint(pb.GetCheckpointRequest(seen=seen), timeout=10)
+            await eventually(lambda: kr.node.barred is not None)
+            size = kr.node.store.size()
+        assert size > checkpoint.parse(seen).size
+        done = await new_log(cluster.directory(KR))
+        assert done.heads == {f"tocsin/{KR}/1": size}
+        async with cluster.app(KR).serving() as kr:
+            assert kr.node.barred is None
+            assert held(kr, *since)
+            await eventually(lambda: nl.node.followed.of(KR) == done.origin)
+            assert nl.node.clashes.held == []
+
+
 async def test_a_new_log_needs_a_reason_and_every_peer(cluster: Cluster) -> None:
     async with cluster.app(NL).serving():
         async with cluster.app(KR).serving():

@@ -85,6 +85,8 @@ class Simulation:
         self.desks[loop.random.choice(DESKS)].early = True
         self.said: dict[bytes, Said] = {}
         """By report id, once publish returned: it must arrive."""
+        self._unsure: set[bytes] = set()
+        """What a desk said whose disk came back older: if its node's does too, only those have it who were given it."""
         self.tried: dict[bytes, Said] = {}
         self.arrived: dict[str, Counter[bytes]] = {name: Counter() for name in DESKS}
         self.kept: dict[str, set[bytes]] = {name: set() for name in DESKS}
@@ -171,7 +173,11 @@ class Simulation:
         """
         self._confirm()
         for identity, said in list(self.said.items()):
-            if said.desk == machine.name and not any(identity in kept for kept in self.kept.values()):
+            if said.desk != machine.name:
+                continue
+            if any(identity in kept for kept in self.kept.values()):
+                self._unsure.add(identity)
+            else:
                 del self.said[identity]
         self.kept[machine.name] = set(kept)
 
@@ -234,9 +240,16 @@ class Simulation:
         """What each desk still waits for."""
         self._confirm()
         return {
-            desk: [identity for identity, said in self.said.items() if desk in said.readers and identity not in kept]
+            desk: [
+                identity
+                for identity, said in self.said.items()
+                if desk in said.readers and identity not in kept and not self._may_be_gone(identity, said)
+            ]
             for desk, kept in self.kept.items()
         }
+
+    def _may_be_gone(self, identity: bytes, said: Said) -> bool:
+        return identity in self._unsure and self.nodes[NODES[said.desk[:2]]].restored
 
     async def settle(self, *, within_s: float = 600.0, by: Callable[[str, Said], bool] = lambda *_: True) -> None:
         """Wait until everything said is everywhere.

@@ -11,6 +11,7 @@ from exchange.node.follow import Follower
 from exchange.store.sqlite import SqliteStore
 from exchange.wire import UnreachableError
 from keys import suite
+from keys.errors import UsageError
 from keys.keystore import Keystore
 from keys.trust import Trust
 from tests.simulation import disks, faults, scenarios
@@ -33,10 +34,12 @@ async def restored_node(sim: Simulation) -> None:
         faults=(faults.cut, faults.reset, faults.desk_from_backup),
     )
     *_, machine = await asyncio.gather(*writing, troubles, _node_from_backup(sim))
-    await _goes_on(sim, machine)
+    begun_with = await _goes_on(sim, machine)
     for desk in scenarios.GOVERNMENT:
         await sim.say(desk, scenarios.REPORTS)
+    deciding = sim.loop.create_task(_people_decide(sim, machine, begun_with))
     await sim.settle(within_s=scenarios.QUIET_S)
+    deciding.cancel()
     _receipts_are_of_the_newest_log(sim)
 
 
@@ -53,7 +56,23 @@ async def _node_from_backup(sim: Simulation) -> NodeMachine:
     return machine
 
 
-async def _goes_on(sim: Simulation, machine: NodeMachine) -> None:
+async def _people_decide(sim: Simulation, machine: NodeMachine, begun_with: dict[int, Seen]) -> None:
+    """Of a log that went two ways of one length, whoever saw the way that was given up is asked whether to go on."""
+    sizes = {seen.head.size for seen in begun_with.values()}
+    while True:
+        await asyncio.sleep(TRY_S)
+        for desk in sim.desks.values():
+            if machine.node is None or not desk.up or desk.desk is None:
+                continue
+            for clash in desk.desk.archive.clashes():
+                shown = checkpoint.parse(clash.shown).origin
+                if shown == machine.node.origin and checkpoint.parse(clash.seen).size in sizes:
+                    with contextlib.suppress(UsageError):
+                        desk.desk.accept_log(shown)
+
+
+async def _goes_on(sim: Simulation, machine: NodeMachine) -> dict[int, Seen]:
+    """The heads that the new log begins with; none when no new log is needed."""
     node = machine.node
     assert node is not None
     # The operator waits for everybody to say what they saw.
@@ -62,7 +81,7 @@ async def _goes_on(sim: Simulation, machine: NodeMachine) -> None:
         await asyncio.sleep(1)
     if node.barred is None:
         # Nobody saw anything that is gone.
-        return
+        return {}
     assert node.claims.proved is not None
     other = next(one for one in sim.nodes.values() if one is not machine)
     assert other.store is not None
@@ -72,6 +91,7 @@ async def _goes_on(sim: Simulation, machine: NodeMachine) -> None:
     machine.crash(last=True)
     await _renew(sim, machine, heads)
     await machine.start()
+    return heads
 
 
 def _all_told(sim: Simulation, machine: NodeMachine) -> bool:
