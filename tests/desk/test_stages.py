@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from exchange import checkpoint, refusal
+from exchange import checkpoint, envelope, refusal
 from exchange.desk import Conflict, Desk, Refused, SealedAgain, Undelivered, Unopened, acknowledging
 from exchange.desk import tracking as trackings
 from exchange.desk.beats import QUIET_MS
@@ -465,6 +465,46 @@ async def test_readers_acknowledge_where_the_rule_asks_many_in_one_envelope(exch
     desk = exchange.open(HAGUE)
     assert [each.subject for each in await desk.verify_stages(made[0]) if each.bad] == [f"opened by {BZ}"]
     desk.close()
+
+
+@pytest.mark.parametrize("held", [True, False])
+async def test_what_the_node_lost_is_not_acknowledged_and_nothing_waits_for_it(
+    exchange: Exchange, monkeypatch: pytest.MonkeyPatch, held: bool
+) -> None:
+    """A node that came back from a backup takes no answer to what it lost; what it holds of the rest is acknowledged."""
+    async with exchange.open(HAGUE) as desk:
+        made = [await desk.publish("consultation", said(f"number {n}")) for n in range(3)]
+        assert await desk.flush(20) == 0
+    lost = {made[0], made[2]} if held else set(made)
+    publish = memory._Stub.Publish
+
+    def losing(stub: memory._Stub) -> memory._Call:
+        honest = publish(stub)._answer
+        assert honest is not None
+
+        def answer(request: pb.PublishRequest) -> object:
+            if all(header_of(data).answers not in lost for data in request.envelopes):
+                return honest(request)
+            response = pb.PublishResponse(checkpoint=stub._log.note(stub._node))
+            for data in request.envelopes:
+                response.results.add(id=envelope.parse(data).id, rule="DOCUMENT_MISSING", text="not held")
+            return response
+
+        return memory._Call(answer)
+
+    monkeypatch.setattr(memory._Stub, "Publish", losing)
+    exchange.log.lacks = lambda _, leaf: leaf in lost
+    events = await read(exchange, SEOUL, "consultation")
+    async with exchange.open(SEOUL) as desk:
+        # What the first run of the desk left, if it ended before the node had it all.
+        await desk._acknowledging.once()
+        assert await desk.flush(20) == 0
+        assert not [event for event in (*events, *desk.events()) if isinstance(event, Refused)]
+    exchange.log.lacks = lambda *_: False
+    desk, _ = await asked(exchange, made[1])
+    opened = {identity for identity in made if desk.archive.opened(identity)}
+    desk.close()
+    assert opened == set(made) - lost
 
 
 async def test_an_acknowledgement_of_what_was_not_sent_to_its_sender_is_not_believed(exchange: Exchange) -> None:

@@ -23,6 +23,8 @@ FOUND = (1061, 1531, 1827, 2241, 3048, 3179, 5914, 6029, 6552, 8234, 9233, 9280,
 FOUND_ELSEWHERE = (
     ("Simulation", "backups", 339),
     ("Simulation", "restored", 152),
+    ("Simulation", "restored", 689),
+    ("Simulation", "restored", 827),
     ("Hostile", "lies", 53),
     ("Hostile", "lies", 178),
 )
