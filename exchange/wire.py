@@ -3,6 +3,8 @@
 The options carry their reasons: defaults let a stalled reader grow without bound and notice a hung peer after a minute.
 """
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any, Final, NoReturn, TypeAlias
 
 import grpc
@@ -78,6 +80,19 @@ async def abort(context: Context, error: TocsinError) -> NoReturn:
     status = rpc_status.to_status(status_of(error))
     await context.abort(status.code, status.details, status.trailing_metadata)
     raise AssertionError("abort raises")
+
+
+@contextlib.contextmanager
+def answering() -> Iterator[None]:
+    """A call that fails in here raises what the other end said of it.
+
+    Raises:
+        TocsinError: See `error_from`.
+    """
+    try:
+        yield
+    except grpc.aio.AioRpcError as failure:
+        raise error_from(failure) from None
 
 
 def error_from(failure: grpc.aio.AioRpcError) -> TocsinError:

@@ -4,8 +4,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
-import grpc
-
 from exchange import attachment, files, wire
 from exchange.desk.holdings import Holdings
 from exchange.desk.link import Link
@@ -53,12 +51,10 @@ class Attaching:
         if not path.exists():
             raise AttachmentError("no such sealed file waits here", hint="it was sent, or seal it again")
         stub = await self._link.stub()
-        try:
+        with wire.answering():
             held = await self._put(stub, said.digest, size, None, 0)
             if held < size:
                 held = await self._put(stub, said.digest, size, path, held)
-        except grpc.aio.AioRpcError as failure:
-            raise wire.error_from(failure) from None
         if held != size:
             raise AttachmentError(f"the node holds {held} of {size} bytes", hint="send it again: it goes on from there")
         path.unlink()
@@ -84,10 +80,8 @@ class Attaching:
         part, size = self._place(said.digest, ".part"), attachment.sealed_size(said.size)
         held = part.stat().st_size if part.exists() else 0
         if held < size:
-            try:
+            with wire.answering():
                 await self._get(said.digest, part, held, size)
-            except grpc.aio.AioRpcError as failure:
-                raise wire.error_from(failure) from None
         try:
             await self._own.workers.run(_open, part, target, said)
         finally:

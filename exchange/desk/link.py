@@ -66,11 +66,9 @@ class Link:
         request = pb.EnrolRequest(desk=own.name, csr=csr, time_ms=own.clock())
         message = pae("tocsin/1/enrol", own.trust.lineage, entry.node, own.name, csr, request.time_ms)
         request.signature = own.key.sign(message, ctx="tocsin/1/enrol")
-        try:
+        with wire.answering():
             async with grpc.aio.secure_channel(entry.enrol_endpoint, credentials, options=options) as channel:
                 answer = await rpc.ExchangeStub(channel).Enrol(request, timeout=ENROL_S)
-        except grpc.aio.AioRpcError as failure:
-            raise wire.error_from(failure) from None
         if answer.ca not in node_keys.cas_accepted(own.trust, entry.node, now_ms=own.clock()):
             raise ProofError("the node's CA is not the one in the roster")
         await own.workers.run(own.replace_tls, tls.pair(own.name, key, answer.certificate, ca=answer.ca))

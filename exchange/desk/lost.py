@@ -6,8 +6,6 @@ A node that was restored from a backup lacks what it alone had acknowledged. Sou
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-import grpc
-
 from exchange import wire
 from exchange.desk.archive import Archive
 from exchange.desk.holdings import Holdings
@@ -31,11 +29,9 @@ async def answered_and_lost(holdings: Holdings, stub: rpc.ExchangeStub) -> tuple
     wanted = list(dict.fromkeys(one for _, answered in waiting for one in answered))
     found = set[bytes]()
     for first in range(0, len(wanted), AT_ONCE):
-        try:
+        with wire.answering():
             request = pb.GetPlacesRequest(leaves=wanted[first : first + AT_ONCE])
             answer = await stub.GetPlaces(request, timeout=ANSWER_S)
-        except grpc.aio.AioRpcError as failure:
-            raise wire.error_from(failure) from None
         found.update(place.leaf for place in answer.places)
     lost = frozenset(wanted) - found
     return lost, list(dict.fromkeys(stream for stream, answered in waiting if not lost.isdisjoint(answered)))

@@ -6,8 +6,6 @@ Source: docs/PROTOCOL.md section 8.7.
 
 from typing import Final
 
-import grpc
-
 from exchange import merkle, wire
 from exchange.desk.events import NewLog, Refused
 from exchange.desk.holdings import Holdings
@@ -38,11 +36,9 @@ async def move(holdings: Holdings, sealing: Sealing, witness: Witness, stub: rpc
     """
     archive, run, again = holdings.archive, holdings.workers.run, 0
     while left := await run(archive.unmoved, AT_ONCE):
-        try:
+        with wire.answering():
             request = pb.GetPlacesRequest(leaves=[identity for _, identity, _ in left])
             answer = await stub.GetPlaces(request, timeout=ANSWER_S)
-        except grpc.aio.AioRpcError as failure:
-            raise wire.error_from(failure) from None
         shown = witness.verified(answer.checkpoint)
         await witness.compare(stub, shown)
         for place in answer.places:

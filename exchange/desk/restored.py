@@ -8,7 +8,6 @@ newest in any. Source: docs/PROTOCOL.md sections 5.7 and 9.6.
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-import grpc
 from google.protobuf.message import DecodeError
 
 from exchange import wire
@@ -95,10 +94,8 @@ async def _unknown(holdings: Holdings, stub: rpc.ExchangeStub, stream: bytes) ->
 
 
 async def _numbers(stub: rpc.ExchangeStub, request: pb.GetNumbersRequest) -> pb.GetNumbersResponse:
-    try:
+    with wire.answering():
         answer: pb.GetNumbersResponse = await stub.GetNumbers(request, timeout=ANSWER_S)
-    except grpc.aio.AioRpcError as failure:
-        raise wire.error_from(failure) from None
     return answer
 
 

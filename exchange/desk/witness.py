@@ -9,8 +9,6 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-import grpc
-
 from exchange import history, wire
 from exchange.desk.archive import MAX_CLASHES, Clashed
 from exchange.desk.events import Clash, NewLog
@@ -188,7 +186,7 @@ class Witness:
             TocsinError: The node did not sign, or does not answer.
         """
         seen = self.newest
-        try:
+        with wire.answering():
             if shown is None:
                 # With what was seen: a node that holds less was restored from a backup, and must not go on unaware.
                 told = max(filter(None, (seen, self._receipt())), key=lambda one: one.head.size, default=None)
@@ -204,8 +202,6 @@ class Witness:
             if seen is not None and 0 < seen.head.size < shown.head.size:
                 asked = pb.GetProofRequest(from_size=seen.head.size, size=shown.head.size)
                 proof = list((await stub.GetProof(asked, timeout=ANSWER_S)).consistency)
-        except grpc.aio.AioRpcError as failure:
-            raise wire.error_from(failure) from None
         self.require_extends(seen, shown, proof)
         if seen is None or seen.head.size < shown.head.size:
             await self._own.workers.run(self._remember, shown)

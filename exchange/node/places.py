@@ -87,12 +87,10 @@ class Places:
     async def _ask(self, peer: str, request: pb.GetPlacesRequest) -> pb.GetPlacesResponse:
         if self.connect is None:
             raise LimitError("no peer is asked here")
-        try:
+        with wire.answering():
             async with self.connect(peer) as channel:
                 answer: pb.GetPlacesResponse = await rpc.ExchangeStub(channel).GetPlaces(request, timeout=ASK_S)
                 return answer
-        except grpc.aio.AioRpcError as failure:
-            raise wire.error_from(failure) from None
 
     def _own(self, leaves: Sequence[bytes], note: bytes, size: int) -> pb.GetPlacesResponse:
         response = pb.GetPlacesResponse(checkpoint=note)
