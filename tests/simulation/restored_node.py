@@ -87,9 +87,13 @@ async def _goes_on(sim: Simulation, machine: NodeMachine) -> dict[int, Seen]:
     assert other.store is not None
     seen = other.store.note(node.origin)
     found = [node.claims.proved, *([Seen.of(seen)] if seen else [])]
-    heads = renewal.begin_with(node, found)
+    heads = dict[int, Seen]()
+    # Not so if what was under way when it stood back was what had been seen: started again, it goes on.
+    with contextlib.suppress(UsageError):
+        heads = renewal.begin_with(node, found)
     machine.crash(last=True)
-    await _renew(sim, machine, heads)
+    if heads:
+        await _renew(sim, machine, heads)
     await machine.start()
     return heads
 
