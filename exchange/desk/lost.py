@@ -58,6 +58,8 @@ def replies_left(items: Sequence[bytes], answers: bytes, lost: frozenset[bytes])
 
     A closing tells nothing to readers who lost what it answers. Anything else stays as it is.
     """
+    if not lost:
+        return items, answers
     left = [raw for raw in items if lost.isdisjoint(_acknowledged([raw]))]
     if answers not in lost:
         return left, answers

@@ -160,6 +160,7 @@ class Sending:
         if result.rule == MissingDocumentError.reason:
             lost, others = await answered_and_lost(self._own, stub)
             streams = list(dict.fromkeys(streams + others))
+        # That the node lost what is answered needs nobody to act: its sender says it again.
         if not lost:
             self._own.event(Refused(row.id, result.rule, result.text))
         # Only these streams: what another has under way may be taken, and is sent again as it is.
