@@ -35,15 +35,14 @@ def held(store: Keystore, group: str | None = None) -> list[CourierKey]:
         KeystoreError: An entry that this version cannot read.
     """
     found = []
-    for entry in store.entries():
-        if entry.kind == KIND:
-            try:
-                said = json.loads(store.get(entry.name))
-                key = CourierKey(said["group"], said["first_use_ms"], bytes.fromhex(said["key"]))
-            except (ValueError, KeyError, TypeError, UsageError):
-                raise KeystoreError(f"the courier key {entry.name} is not of this version") from None
-            if group in (None, key.group):
-                found.append(key)
+    for name, secret in store.of_kind(KIND):
+        try:
+            said = json.loads(secret)
+            key = CourierKey(said["group"], said["first_use_ms"], bytes.fromhex(said["key"]))
+        except (ValueError, KeyError, TypeError, UsageError):
+            raise KeystoreError(f"the courier key {name} is not of this version") from None
+        if group in (None, key.group):
+            found.append(key)
     return sorted(found, key=lambda key: (key.group, key.first_use_ms))
 
 

@@ -215,6 +215,10 @@ class Keystore:
         """What may be shown of every secret, by name."""
         return tuple(entry for _, (entry, _) in sorted(self._current().items()))
 
+    def of_kind(self, kind: str) -> tuple[tuple[str, bytes], ...]:
+        """(name, secret) of every secret of a kind, by name, as they were at one moment: another thread may destroy some."""
+        return tuple((name, secret) for name, (entry, secret) in sorted(self._current().items()) if entry.kind == kind)
+
     def names(self) -> tuple[str, ...]:
         """All names, sorted."""
         return tuple(sorted(self._current()))

@@ -1,5 +1,6 @@
 """Courier keys: two sheets of paper, every typing error found and placed, windows, and what a keystore holds."""
 
+import json
 import secrets
 from pathlib import Path
 
@@ -213,6 +214,25 @@ def test_a_keystore_keeps_keys_by_group(store: Keystore, tmp_path: Path) -> None
         assert courier_store.held(again, "embassies-red") == [later]
         with pytest.raises(UnknownSecretError):
             courier_store.forget(again, KEY)
+
+
+def test_a_key_that_another_thread_destroys_meanwhile_stops_nobody(
+    store: Keystore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A desk seals while it destroys a key that is over: what is sealed sees the keystore before it, or after."""
+    later = courier.new("embassies-red", first_use_ms=MONDAY + DAY)
+    for key in (KEY, later):
+        courier_store.keep(store, key)
+    read, left = json.loads, [KEY, later]
+
+    def destroying(data: bytes) -> object:
+        while left:
+            courier_store.forget(store, left.pop())
+        return read(data)
+
+    monkeypatch.setattr(courier_store.json, "loads", destroying)
+    assert courier_store.held(store) == [KEY, later]
+    assert courier_store.held(store) == []
 
 
 def test_a_key_has_one_group_and_one_first_use(store: Keystore) -> None:
