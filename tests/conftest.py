@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+import structlog
 
 from exchange.node.app import App
 from tests.desk import memory
@@ -26,6 +27,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the long modules first, each whole; the others keep their order."""
     first = [Path(__file__).parent / name for name in LONG]
     items.sort(key=lambda item: first.index(item.path) if item.path in first else len(first))
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_before() -> Iterator[None]:
+    """Whoever sets up the log in a test, a command or a simulation, sets it up for that test alone."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 @pytest.fixture(scope="module")

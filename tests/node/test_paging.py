@@ -1,5 +1,7 @@
 """Pages of documents: none is left out, whatever comes and goes between two of them."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,6 +28,8 @@ def document(number: int, size: int = 0) -> Document:
 def test_what_stays_is_given(count: int, most: int, changes: list[tuple[int, bool]]) -> None:
     held = [document(n) for n in range(count)]
     stays, seen, token, left = set(held), set(), "", iter(changes)
+    # Each another one: of two alike the pages would begin at the first, for ever.
+    fresh = itertools.count(100)
     while True:
         page, token = paging.page(held, token, most=most)
         assert len(page) <= most
@@ -36,7 +40,7 @@ def test_what_stays_is_given(count: int, most: int, changes: list[tuple[int, boo
             if place < len(held):
                 stays.discard(held.pop(place))
             if comes:
-                held.append(document(100 + len(seen) + len(held)))
+                held.append(document(next(fresh)))
     assert stays <= seen
 
 
