@@ -67,9 +67,11 @@ def test_a_seized_desk(founded: Founded, tmp_path: Path) -> None:
         said("node", "touched", founded.directory / node, "--key", key.hex(), "--out", listed)
         return {row["id"]: row for row in map(json.loads, listed.read_text().splitlines())}
 
-    assert until(lambda: touched(NL).get(envelope))["verdict"] == "counted"
+    row = until(lambda: touched(NL).get(envelope))
+    assert row["verdict"] == "counted"
     # The Korean node has signed what the Dutch log holds now: without it nothing counts later.
-    until(lambda: not said_bad(nl))
+    until(lambda: cosigned(nl) > row["position"])
+    assert said_bad(nl) == []
     renunciation = tmp_path / "r.bundle"
     done = said("desk", "panic", lost, "--out", renunciation, "--reason", "seized", "--yes")
     assert (done["node"], done["renunciations"]) == ("taken", 1)
@@ -126,7 +128,17 @@ def test_a_changed_byte_and_a_log_that_nobody_saw_are_found(tmp_path: Path) -> N
     }
 
 
-def said_bad(node: Path) -> list[Any]:
+def audited(node: Path) -> list[Any]:
     done = tocsin("audit", "--node", node, "--json")
     assert done.returncode in (0, 1), done.stderr
-    return [finding for finding in json.loads(done.stdout)["findings"] if finding["bad"]]
+    return list(json.loads(done.stdout)["findings"])
+
+
+def said_bad(node: Path) -> list[Any]:
+    return [finding for finding in audited(node) if finding["bad"]]
+
+
+def cosigned(node: Path) -> int:
+    """Entries of a node's log under the newest head that the other node cosigned."""
+    texts = [finding["text"] for finding in audited(node) if finding["subject"] == f"cosignature of {KR}"]
+    return max((int(text.split()[1]) for text in texts), default=0)
