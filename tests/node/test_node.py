@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -205,18 +206,29 @@ async def test_what_only_comes_late_is_no_fork(running: Running) -> None:
     assert running.nl.node.forks == 0
 
 
-async def test_an_answer_right_behind_what_it_answers_is_taken(running: Running) -> None:
+async def test_an_answer_right_behind_what_it_answers_is_taken(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """So they come from a log that is caught up with, before the first is on disk."""
     cluster, trust, node = running.cluster, running.cluster.trust, running.nl.node
     said = cluster.seal(trust, SENDER)
     header = draft(trust, sender=READER, audience=(SENDER,), create_ms=now_ms(), stream=b"a" * 16)
     header.answers = said.id
     answer = send(trust, header, at=cluster.world)
+    append, queued = node.store.append, threading.Event()
+
+    def slow(*entries: Any, **more: Any) -> list[int]:
+        queued.wait(20)
+        return append(*entries, **more)
+
+    monkeypatch.setattr(node.store, "append", slow)
     first = await node.follow(said.data, said.id, origin=f"tocsin/{KR}/1", now_ms=now_ms())
-    second = await node.follow(answer.data, answer.id, origin=f"tocsin/{KR}/1", now_ms=now_ms())
+    try:
+        second = await node.follow(answer.data, answer.id, origin=f"tocsin/{KR}/1", now_ms=now_ms())
+    finally:
+        queued.set()
     assert first is not None
     assert second is not None
-    assert not first.durable.done()
     await asyncio.gather(first.durable, second.durable)
     assert [node.store.position_of(one.id) for one in (said, answer)] == [first.position, second.position]
 
