@@ -25,6 +25,8 @@ FOUND_ELSEWHERE = (
     ("Simulation", "restored", 152),
     ("Simulation", "restored", 689),
     ("Simulation", "restored", 827),
+    ("Simulation", "restored", 988),
+    ("Simulation", "restored", 1067),
     ("Hostile", "lies", 53),
     ("Hostile", "lies", 178),
 )
