@@ -1,13 +1,13 @@
 """Asking the node for numbers that are missing, and who can be shown to hold them (docs/PROTOCOL.md section 9.6)."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
 import grpc
 
-from exchange import checkpoint, history, merkle, tls
+from exchange import checkpoint, history, merkle, tls, wire
 from exchange.checkpoint import Checkpoint
 from exchange.desk.events import Gap
 from exchange.desk.holdings import Holdings
@@ -21,6 +21,7 @@ from keys.errors import PeerError
 ANSWER_S: Final = 20
 HEARTBEAT_DEADLINE_S: Final = 30.0
 AT_ONCE: Final = 64
+PLACES_AT_ONCE: Final = 256
 MAX_CALLS: Final = 16
 """A sender may claim any number: of a range, this many times AT_ONCE numbers are asked for."""
 
@@ -45,6 +46,17 @@ async def numbers(stub: rpc.ExchangeStub, row: Missing) -> AsyncIterator[pb.GetN
             return
         # An answer may end early, because of its size: what is left is asked for once, when the range is looked at again.
         first += AT_ONCE
+
+
+async def places(stub: rpc.ExchangeStub, leaves: Sequence[bytes]) -> pb.GetPlacesResponse:
+    """Where the log of the desk's node holds some leaves, at most PLACES_AT_ONCE; nothing is verified.
+
+    Raises:
+        TocsinError: The node does not answer.
+    """
+    with wire.answering():
+        answer: pb.GetPlacesResponse = await stub.GetPlaces(pb.GetPlacesRequest(leaves=leaves), timeout=ANSWER_S)
+    return answer
 
 
 async def gap(holdings: Holdings, stub: rpc.ExchangeStub | None, row: Missing) -> Gap:

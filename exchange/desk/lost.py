@@ -6,16 +6,13 @@ A node that was restored from a backup lacks what it alone had acknowledged. Sou
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from exchange import wire
 from exchange.desk.archive import Archive
+from exchange.desk.asking import PLACES_AT_ONCE, places
 from exchange.desk.holdings import Holdings
 from exchange.reshare import kind_of
-from exchange.v1 import exchange_pb2 as pb
 from exchange.v1 import exchange_pb2_grpc as rpc
 from exchange.v1 import report_pb2 as rep
 
-ANSWER_S: Final = 20
-AT_ONCE: Final = 256
 CAN_GO: Final = frozenset({"acknowledgement", "closing"})
 
 
@@ -28,10 +25,8 @@ async def answered_and_lost(holdings: Holdings, stub: rpc.ExchangeStub) -> tuple
     waiting = await holdings.workers.run(_answered, holdings.archive)
     wanted = list(dict.fromkeys(one for _, answered in waiting for one in answered))
     found = set[bytes]()
-    for first in range(0, len(wanted), AT_ONCE):
-        with wire.answering():
-            request = pb.GetPlacesRequest(leaves=wanted[first : first + AT_ONCE])
-            answer = await stub.GetPlaces(request, timeout=ANSWER_S)
+    for first in range(0, len(wanted), PLACES_AT_ONCE):
+        answer = await places(stub, wanted[first : first + PLACES_AT_ONCE])
         found.update(place.leaf for place in answer.places)
     lost = frozenset(wanted) - found
     return lost, list(dict.fromkeys(stream for stream, answered in waiting if not lost.isdisjoint(answered)))

@@ -4,9 +4,8 @@ A node that was restored from a backup has back what its peers took; what only i
 Source: docs/PROTOCOL.md section 8.7.
 """
 
-from typing import Final
-
-from exchange import merkle, wire
+from exchange import merkle
+from exchange.desk.asking import PLACES_AT_ONCE, places
 from exchange.desk.events import NewLog, Refused
 from exchange.desk.holdings import Holdings
 from exchange.desk.sealing import Sealing
@@ -16,9 +15,6 @@ from exchange.v1 import exchange_pb2 as pb
 from exchange.v1 import exchange_pb2_grpc as rpc
 from keys.encoding import parse_canonical
 from keys.errors import TocsinError
-
-ANSWER_S: Final = 20
-AT_ONCE: Final = 256
 
 
 async def move(holdings: Holdings, sealing: Sealing, witness: Witness, stub: rpc.ExchangeStub) -> None:
@@ -35,10 +31,8 @@ async def move(holdings: Holdings, sealing: Sealing, witness: Witness, stub: rpc
         TocsinError: It does not answer.
     """
     archive, run, again = holdings.archive, holdings.workers.run, 0
-    while left := await run(archive.unmoved, AT_ONCE):
-        with wire.answering():
-            request = pb.GetPlacesRequest(leaves=[identity for _, identity, _ in left])
-            answer = await stub.GetPlaces(request, timeout=ANSWER_S)
+    while left := await run(archive.unmoved, PLACES_AT_ONCE):
+        answer = await places(stub, [identity for _, identity, _ in left])
         shown = witness.verified(answer.checkpoint)
         await witness.compare(stub, shown)
         for place in answer.places:

@@ -83,14 +83,11 @@ async def _unknown(holdings: Holdings, stub: rpc.ExchangeStub, stream: bytes) ->
     if not answer.last_seq or holdings.archive.header_of(answer.last_id) is not None:
         return None
     request.first_seq = request.last_seq = answer.last_seq
-    shown = (await _numbers(stub, request)).entries
-    headers = (_header(holdings, entry) for entry in shown if entry.leaf == answer.last_id)
-    named = (
-        header
-        for header in headers
-        if header is not None and header.seq == answer.last_seq and stream in (b"", header.stream)
-    )
-    return Unknown(answer.last_id, answer.last_seq, next(named, None))
+    for entry in (await _numbers(stub, request)).entries:
+        header = _header(holdings, entry) if entry.leaf == answer.last_id else None
+        if header is not None and header.seq == answer.last_seq and stream in (b"", header.stream):
+            return Unknown(answer.last_id, answer.last_seq, header)
+    return Unknown(answer.last_id, answer.last_seq, None)
 
 
 async def _numbers(stub: rpc.ExchangeStub, request: pb.GetNumbersRequest) -> pb.GetNumbersResponse:

@@ -1,7 +1,6 @@
 """`tocsin alerts`: what warns, and what people do about it; `tocsin watch run`."""
 
 import asyncio
-import json
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -14,7 +13,7 @@ from rich.console import Console
 
 from exchange import files
 from exchange.desk import Desk
-from exchange.options_cli import DeskDir, Json, PassphraseFile
+from exchange.options_cli import DeskDir, Json, PassphraseFile, emit
 from exchange.policy import MARKING_NAMES
 from exchange.report import new_report_id, to_dict
 from exchange.report.alerts import CRISIS_POINTS
@@ -163,7 +162,10 @@ def list_alerts(
     for chain in ledger.chains():
         if all_ or chain.open_at(now):
             row = row_of(chain, now)
-            _line(json.dumps(row, ensure_ascii=False) if as_json else line_of(row))
+            if as_json:
+                emit(row)
+            else:
+                _line(line_of(row))
     for text in problems:
         err.print(printable(text), markup=False, highlight=False)
     opened.close()
@@ -244,7 +246,7 @@ def show(
     elif form == "article-22":
         _line(cap.article_22(chain))
     elif form == "json":
-        _line(json.dumps({**row_of(chain, opened.clock()), "alert": to_dict(chain.alert)}, ensure_ascii=False))
+        emit({**row_of(chain, opened.clock()), "alert": to_dict(chain.alert)})
     elif form == "text":
         _line(text_of(chain, opened.clock()))
     else:

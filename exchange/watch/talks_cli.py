@@ -1,7 +1,6 @@
 """`tocsin alerts consultations, ask, reply`: consultations about no alert; those about one are with it."""
 
 import asyncio
-import json
 import os
 import sys
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from exchange.desk import Desk
-from exchange.options_cli import DeskDir, Json, PassphraseFile
+from exchange.options_cli import DeskDir, Json, PassphraseFile, emit
 from exchange.policy import MARKING_NAMES
 from exchange.report import new_report_id, to_dict
 from exchange.text import printable
@@ -118,7 +117,10 @@ def consultations(desk: DeskDir, as_json: Json = False, passphrase_file: Passphr
     opened = open_desk(desk, passphrase_file)
     for talk in ledger_of(opened.archive)[0].talks():
         row = row_of(talk)
-        sys.stdout.write((json.dumps(row, ensure_ascii=False) if as_json else text_of(row)) + "\n")
+        if as_json:
+            emit(row)
+        else:
+            sys.stdout.write(text_of(row) + "\n")
     opened.close()
 
 

@@ -1,7 +1,5 @@
 """`tocsin watch whatif`: what stops where and when, if a country supplied something no more."""
 
-import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from exchange.clock import now_ms
-from exchange.options_cli import Json
+from exchange.options_cli import Json, emit
 from exchange.text import printable
 from exchange.watch.assessment import Assessment, Effect, Impact
 from exchange.watch.drawing import draw
@@ -53,7 +51,7 @@ def whatif(
             path = svg if len(found) == 1 else svg.with_stem(f"{svg.stem}-{one.country}")
             _write(path, draw(one, graph, f"{title}: {one.country}"))
     if as_json:
-        sys.stdout.write(json.dumps([to_json(one, weeks) for one in found], ensure_ascii=False) + "\n")
+        emit([to_json(one, weeks) for one in found])
     else:
         for one in found:
             _show(one, weeks, title)

@@ -11,7 +11,7 @@ from exchange.desk.events import Conflict, Restored
 from exchange.v1 import envelope_pb2 as env
 from exchange.v1 import exchange_pb2 as pb
 from keys.encoding import canonical_bytes
-from tests.desk.memory import Exchange, Log, exchange, header_of
+from tests.desk.memory import Exchange, Log, _Call, _Stub, exchange, header_of
 from tests.desk.test_desk import said, texts
 from tests.world import found
 
@@ -117,6 +117,31 @@ async def test_two_copies_at_once_share_no_number(world: Exchange, tmp_path: Pat
     assert await say(world, "five") == [], "and once"
     used = numbers(world)
     assert len(used) == len(set(used)) == 5
+
+
+async def test_what_was_told_gives_up_no_further_streams(
+    world: Exchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the node still shows it as the newest, because nothing comes through to it."""
+    await say(world, "one")
+    shutil.copytree(world.directories[HAGUE], tmp_path / "copy")
+    first, world.directories = world.directories, {**world.directories, HAGUE: tmp_path / "copy"}
+    await say(world, "two")
+    world.directories = first
+
+    class Silent(_Call):
+        async def write(self, request: object) -> None:
+            pass
+
+    monkeypatch.setattr(_Stub, "Publish", lambda _: Silent(lambda _: None))
+    streams = list[bytes]()
+    for told in (1, 0):
+        async with world.open(HAGUE) as desk:
+            await desk.publish("minerals", said("three"))
+            assert await desk.flush(1) > 0
+            assert [type(event) for event in desk.events()] == [Restored] * told
+            streams += [one.stream for one in desk.archive.streams_in_use()]
+    assert len(set(streams)) == 1, "the second time it goes on in the stream of the first"
 
 
 async def test_who_restores_an_older_backup_and_then_a_newer_one_contradicts_nothing(

@@ -116,12 +116,13 @@ async def test_a_new_log_that_denies_what_was_seen_is_refused_until_a_person_acc
         assert await sender.flush(1) == 1
         with pytest.raises(UsageError):
             sender.accept_log(LOG1)
-        sender.accept_log(LOG2)
+    # As the command does it: on a desk that does not run.
+    stopped = world.open(SENDER)
+    stopped.accept_log(LOG2)
+    stopped.close()
+    async with world.open(SENDER) as sender:
         assert await sender.flush(20) == 0
-        # It may also say that it reads the new log from its start, if it asked while the person decided.
-        assert [event for event in sender.events() if isinstance(event, NewLog) and event.sealed_again] == [
-            NewLog(LOG2, 1)
-        ]
+        assert [event for event in sender.events() if isinstance(event, NewLog)] == [NewLog(LOG2, 1)]
     directory, proof = world.directories[READER], tmp_path / "proof"
     for arguments in (["clashes", directory, "--out", proof], ["accept-log", directory, LOG2]):
         done = tocsin("desk", *arguments)

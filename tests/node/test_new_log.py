@@ -158,14 +158,19 @@ async def test_a_restored_node_takes_nothing_and_says_what_to_do(cluster: Cluste
         assert any(finding.bad and "new-log" in finding.text for finding in findings)
 
 
-async def test_a_desk_that_saw_more_of_the_log_tells_its_node(cluster: Cluster) -> None:
+async def seen_by_a_desk_alone(cluster: Cluster) -> tuple[Identity, bytes]:
+    """kr lost two envelopes that no other node took; their sender, and the head that it saw."""
     sealed = [cluster.seal(cluster.trust, SENDER) for _ in range(2)]
     async with cluster.app(KR).serving():
         identity = await cluster.enrol(SENDER)
     with lost(cluster.directory(KR)):
         async with cluster.app(KR).serving() as kr:
             await send(cluster, identity, *sealed)
-            seen = kr.node.checkpoint
+            return identity, kr.node.checkpoint
+
+
+async def test_a_desk_that_saw_more_of_the_log_tells_its_node(cluster: Cluster) -> None:
+    identity, seen = await seen_by_a_desk_alone(cluster)
     async with cluster.app(KR).serving() as kr, cluster.connect(identity) as stub:
         assert kr.node.barred is None
         forged = seen.replace(b"\ntime ", b"\ntime 1")
@@ -179,14 +184,8 @@ async def test_a_desk_that_saw_more_of_the_log_tells_its_node(cluster: Cluster) 
 
 async def test_a_log_that_went_two_ways_goes_on_behind_the_longer_one(cluster: Cluster) -> None:
     """Only a desk saw what was lost, and the node went on before the desk was there to tell it."""
-    gone = [cluster.seal(cluster.trust, SENDER) for _ in range(2)]
+    identity, seen = await seen_by_a_desk_alone(cluster)
     since = [cluster.seal(cluster.trust, SENDER, stream=b"t" * 16) for _ in range(3)]
-    async with cluster.app(KR).serving():
-        identity = await cluster.enrol(SENDER)
-    with lost(cluster.directory(KR)):
-        async with cluster.app(KR).serving() as kr:
-            await send(cluster, identity, *gone)
-            seen = kr.node.checkpoint
     async with cluster.app(NL).serving() as nl:
         async with cluster.app(KR).serving() as kr, cluster.connect(identity) as stub:
             await send(cluster, identity, *since)
